@@ -1,0 +1,95 @@
+"""Dotted paths (`optimizer.lr`) into nested mappings and into the fields of a `Config`."""
+
+import types
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+
+def get_at(nested: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path. Raises `KeyError` where there is none."""
+    value: Any = nested
+    for key in path.split("."):
+        if not isinstance(value, Mapping):
+            raise KeyError(path)
+        value = value[key]
+    return value
+
+
+def set_at(nested: dict[str, Any], path: str, value: Any) -> None:
+    """Sets the value at a dotted path, in place, making the mappings on the way."""
+    *parents, last = path.split(".")
+    for key in parents:
+        child = nested.get(key)
+        if not isinstance(child, dict):
+            child = nested[key] = {}
+        nested = child
+    nested[last] = value
+
+
+def expand(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Nests dotted keys: `{"optimizer.lr": 1}` becomes `{"optimizer": {"lr": 1}}`."""
+    nested: dict[str, Any] = {}
+    for path, value in mapping.items():
+        for leaf_path, leaf in flatten(value, path) if isinstance(value, Mapping) and value else [(path, value)]:
+            set_at(nested, leaf_path, deepcopy(leaf))
+    return nested
+
+
+def flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of a nested mapping with its dotted path; an empty mapping is a leaf."""
+    for key, value in mapping.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, path)
+        else:
+            yield path, value
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the nested `changes` laid over it.
+
+    A mapping that names a component (`name:`) other than the one in `base` replaces it whole, because the old
+    component's fields mean nothing to the new one.
+    """
+    result = deepcopy(dict(base))
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and value.get("name") in (None, old.get("name")):
+            result[key] = merged(old, value)
+        else:
+            result[key] = deepcopy(value)
+    return result
+
+
+def component_models(annotation: Any) -> list[type[BaseModel]]:
+    """The configs that a field's type admits: one for a component, several for a choice, none for a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if isinstance(annotation, types.GenericAlias):  # list[str], dict[...]: a plain value
+        return []
+    return [model for argument in get_args(annotation) for model in component_models(argument)]
+
+
+def field_paths(config: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every dotted path that a config has, components and their fields."""
+    paths: dict[str, None] = {}
+    for name, info in config.model_fields.items():
+        path = f"{prefix}{name}"
+        paths[path] = None
+        for model in component_models(info.annotation):
+            paths.update(dict.fromkeys(field_paths(model, f"{path}.")))
+    return list(paths)
+
+
+def nearest(word: str, choices: list[str]) -> str:
+    """A sentence that names what `word` may have meant, or every choice where nothing is near."""
+    near = get_close_matches(word, choices, n=3, cutoff=0.5)
+    if not near:  # the last part alone may be right: `lr` for `optimizer.lr`
+        near = [choice for choice in choices if choice.rsplit(".", 1)[-1] == word.rsplit(".", 1)[-1]][:3]
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return f"The choices are {', '.join(choices)}."

@@ -1,0 +1,17 @@
+"""The errors that ell-tune tells apart: the user's, a config's, and (everything else) our own bugs."""
+
+
+class UserError(Exception):
+    """A user's mistake or a missing thing only they can supply.
+
+    The message is one paragraph: the rule, the value found, where (file, column, row or dotted path), the
+    choices, and what to do. The command line prints it alone and exits with code 2.
+    """
+
+
+class BadConfig(Exception):
+    """A config that cannot be trained: it diverged, or does not fit into memory even after a retry.
+
+    Raised by a trainable's `fit`. The trial is recorded as failed with this message, told to the sampler as
+    bad, and never retried. Any other exception out of `fit` is a bug of ours and stops the search.
+    """

@@ -1,0 +1,45 @@
+"""What a study says of its trials: plain data that the leaderboard and the analysis read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class TrialState(StrEnum):
+    """How a trial stands."""
+
+    RUNNING = "running"  # in flight, or interrupted and to be continued
+    COMPLETE = "complete"  # ran its whole schedule
+    STOPPED = "stopped"  # stopped early at a rung
+    FAILED = "failed"  # its config cannot be trained (diverged, out of memory)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial, as far as the study knows it."""
+
+    number: int
+    state: TrialState
+    score: float | None  # MCRMSE of its best evaluation so far; None before the first
+    steps: int  # evaluations made
+    seconds: float  # training time so far, summed over interruptions
+    curve: Mapping[int, float]  # step → score of that evaluation
+    config: Mapping[str, Any]  # the whole resolved config, nested
+    params: Mapping[str, Any]  # searched dotted path → value, only those that apply to this trial
+    reason: str | None  # why it was stopped or failed
+    started: datetime
+    ended: datetime | None
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study as its readers see it."""
+
+    name: str
+    trials: tuple[TrialRecord, ...]  # in order of their number
+    searched: tuple[str, ...]  # every searched dotted path
+    num_steps: int  # evaluations of a whole schedule
+    rungs: tuple[int, ...]  # the steps at which trials are compared and stopped
+    provenance: Mapping[str, Any]  # data and fold hashes, versions, seed, commit
