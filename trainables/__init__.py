@@ -1,0 +1,1 @@
+"""What ell-tune tunes: each module here satisfies the contract of `ell_tune/trainable.py`."""

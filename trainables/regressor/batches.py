@@ -1,0 +1,56 @@
+"""Batches of essays of like length, padded only to the longest essay among them."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainables.regressor.text import TokenisedEssays
+
+_POOL_BATCHES = 50  # so many batches' essays are drawn at random, then sorted by length
+
+
+def length_grouped_batches(
+    rows: NDArray[np.int64], lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int
+) -> list[NDArray[np.int64]]:
+    """All rows in random batches of like length, each batch longest first, the batches in random order.
+
+    Depends on nothing but its arguments, so a resumed fit sees the same batches.
+
+    Args:
+        rows: the rows to batch [M].
+        lengths: the number of tokens of every row of the essay set [N].
+        batch_size: of all batches but one, which takes what is left over.
+        seed: of the fit.
+        epoch: counted from 0.
+    """
+    random = np.random.default_rng([seed, epoch])
+    shuffled = random.permutation(rows)
+    batches = []
+    for start in range(0, len(rows), _POOL_BATCHES * batch_size):
+        pool = shuffled[start : start + _POOL_BATCHES * batch_size]
+        pool = pool[longest_first(lengths[pool])]
+        batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The order that sorts by falling length; equal lengths keep their order."""
+    return np.argsort(-lengths, kind="stable")
+
+
+def pad(essays: TokenisedEssays, rows: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids [B, T] and their mask (True for tokens), padded to the longest of these essays."""
+    lengths_B = essays.lengths[rows]
+    tokens_BT = np.full((len(rows), lengths_B.max()), essays.pad_token_id, dtype=np.int64)
+    for index, row in enumerate(rows):
+        tokens_BT[index, : lengths_B[index]] = essays.essay(row)
+    mask_BT = np.arange(tokens_BT.shape[1]) < lengths_B[:, None]
+    return to_device(torch.from_numpy(tokens_BT), device), to_device(torch.from_numpy(mask_BT), device)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device, copied without waiting for it."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

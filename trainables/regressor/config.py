@@ -1,0 +1,39 @@
+"""Every hyperparameter of the regressor: the configs of its parts, each declared beside the part that uses it."""
+
+from pydantic import Field
+
+from ell_tune.config import StrictConfig, or_off
+from trainables.regressor.averaging import SwaConfig
+from trainables.regressor.backbone import BackboneConfig
+from trainables.regressor.loss import LossConfig
+from trainables.regressor.model import HeadConfig
+from trainables.regressor.optimization import OptimizerConfig, ScheduleConfig
+from trainables.regressor.parameter_groups import FreezeConfig
+from trainables.regressor.plan import TrainingConfig
+from trainables.regressor.pooling import MeanPooling, PoolingConfig
+from trainables.regressor.reinit import ReinitConfig
+from trainables.regressor.text import TextConfig
+
+
+class Config(StrictConfig):
+    """The defaults are FB3's public baseline: mean-pooled DeBERTa-v3-base, MCRMSE .454 in cross-validation."""
+
+    backbone: BackboneConfig = Field(default=BackboneConfig(), description="the pretrained encoder")
+    text: TextConfig = Field(default=TextConfig(), description="how an essay becomes tokens")
+    pooling: PoolingConfig = Field(  # type: ignore[valid-type]
+        MeanPooling.Config(), description="how the encoder's hidden states become one vector per essay"
+    )
+    head: HeadConfig = Field(default=HeadConfig(), description="from that vector to the scores")
+    reinit: ReinitConfig = Field(
+        default=ReinitConfig(), description="top layers that start from random weights"
+    )
+    freeze: FreezeConfig = Field(default=FreezeConfig(), description="bottom layers that keep their weights")
+    optimizer: OptimizerConfig = Field(default=OptimizerConfig(), description="AdamW and its learning rates")
+    schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="the learning rate over a fit")
+    loss: LossConfig = Field(default=LossConfig(), description="what training minimises")
+    swa: or_off(SwaConfig) = Field(  # type: ignore[valid-type]
+        None, description="stochastic weight averaging over the last steps, or off"
+    )
+    training: TrainingConfig = Field(
+        default=TrainingConfig(), description="epochs, batches, evaluations, precision"
+    )

@@ -1,0 +1,58 @@
+"""What every pooling is, and the two reductions over an essay's tokens that they share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ell_tune.config import StrictConfig
+from ell_tune.errors import UserError
+
+
+class Pooling(nn.Module, ABC):
+    """Reduces the hidden states of each essay to one vector of `width` numbers.
+
+    Subclasses declare their hyperparameters in a nested `Config`, told apart by its `name`.
+    """
+
+    Config: type[StrictConfig]
+    width: int
+
+    @abstractmethod
+    def __init__(self, config: Any, hidden_size: int, num_layers: int) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
+        """Pools a batch of B essays of T tokens; the result [B, width] is float32 and ignores padding.
+
+        Args:
+            hidden_states: the embeddings' output, then each layer's, bottom first: num_layers + 1 of [B, T, D],
+                possibly in half precision.
+            mask_BT: True for tokens, False for padding. Every essay has at least one token, and its first is [CLS].
+        """
+
+
+def masked_mean(hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    """The mean over each essay's tokens [B, D]."""
+    weight_BT1 = mask_BT.unsqueeze(-1).float()
+    return (hidden_BTD.float() * weight_BT1).sum(dim=1) / weight_BT1.sum(dim=1)
+
+
+def masked_max(hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    """The largest value over each essay's tokens, for each feature [B, D]."""
+    return hidden_BTD.float().masked_fill(~mask_BT.unsqueeze(-1), float("-inf")).amax(dim=1)
+
+
+def check_num_layers(num_layers: int, num_available: int, kind: str) -> None:
+    """Refuses a `pooling.num_layers` that the encoder does not have.
+
+    Raises:
+        UserError: more are asked for than are available.
+    """
+    if num_layers > num_available:
+        raise UserError(
+            f"pooling.num_layers: at most the backbone's number of {kind} can be pooled, which is {num_available}, "
+            f"but it is {num_layers}. Lower it, or choose a deeper backbone."
+        )

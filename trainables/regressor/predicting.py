@@ -1,0 +1,46 @@
+"""Scores for essays, from a model in memory or from a folder of weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainables.regressor.batches import longest_first, pad
+from trainables.regressor.model import Regressor
+from trainables.regressor.precision import Precision, best_device
+from trainables.regressor.text import TokenisedEssays, tokenise
+from trainables.regressor.weights import load_regressor
+
+
+def predict(weights_dir: Path, essays: Sequence[str]) -> NDArray[np.float32]:
+    """Scores [N, C] for essays, in their order, unclipped, with the weights that a fit left in `weights_dir`.
+
+    Runs on the GPU, in the precision that the model was trained in, where there is one; else on the CPU in float32.
+    """
+    config, model, tokenizer = load_regressor(weights_dir)
+    device = best_device()
+    precision = Precision(config.training.precision if device.type == "cuda" else "fp32", device)
+    tokenised = tokenise(tokenizer, config.text, essays)
+    rows = np.arange(len(essays))
+    return predict_rows(model.to(device), tokenised, rows, config.training.eval_batch_size, precision)
+
+
+@torch.inference_mode()
+def predict_rows(
+    model: Regressor, essays: TokenisedEssays, rows: NDArray[np.int64], batch_size: int, precision: Precision
+) -> NDArray[np.float32]:
+    """Scores [M, C] for some rows of tokenised essays, in the order of `rows`. Leaves the model in eval mode."""
+    model.eval()
+    device = model.target_means_C.device
+    # The longest first: what does not fit into memory fails at once.
+    order = longest_first(essays.lengths[rows])
+    scores = [torch.empty(0, model.head.out_features, device=device)]
+    for start in range(0, len(rows), batch_size):
+        tokens_BT, mask_BT = pad(essays, rows[order[start : start + batch_size]], device)
+        with precision.autocast():
+            scores.append(model(tokens_BT, mask_BT))
+    scores_MC = np.empty((len(rows), model.head.out_features), dtype=np.float32)
+    scores_MC[order] = torch.cat(scores).cpu().numpy()
+    return scores_MC

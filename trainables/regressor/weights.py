@@ -1,0 +1,63 @@
+"""A folder with everything that prediction needs: weights, config, architecture, tokenizer."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerBase
+
+from trainables.regressor.backbone import empty_backbone, encoder_layers, load_tokenizer
+from trainables.regressor.config import Config
+from trainables.regressor.model import Regressor
+from trainables.regressor.pooling import make_pooling
+from trainables.regressor.text import TokenisedEssays
+
+_WEIGHTS = "model.safetensors"
+_REGRESSOR = "regressor.json"
+_ARCHITECTURE = "config.json"
+
+
+def start_weights(weights_dir: Path, config: Config, model: Regressor, essays: TokenisedEssays) -> None:
+    """Makes the folder this fit's: an older fit's weights go, and all files but the weights are written."""
+    (weights_dir / _WEIGHTS).unlink(missing_ok=True)
+    regressor = {"config": config.model_dump(mode="json"), "num_targets": model.head.out_features}
+    for name, content in {
+        **essays.tokenizer_files,
+        _ARCHITECTURE: model.backbone.config.to_json_string().encode(),
+        _REGRESSOR: json.dumps(regressor, indent=2).encode(),
+    }.items():
+        temporary = weights_dir / f"{name}.tmp"
+        temporary.write_bytes(content)
+        os.replace(temporary, weights_dir / name)
+
+
+def write_weights(weights_dir: Path, model: Regressor) -> None:
+    """Puts the model's weights in the place of those in the folder, at once."""
+    temporary = weights_dir / f"{_WEIGHTS}.tmp"
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
+    os.replace(temporary, weights_dir / _WEIGHTS)
+
+
+def copy_weights(source_dir: Path, destination_dir: Path) -> None:
+    """Gives another folder the weights of the first: as a hard link where possible, for they are never changed."""
+    temporary = destination_dir / f"{_WEIGHTS}.tmp"
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source_dir / _WEIGHTS, temporary)
+    except OSError:  # another file system
+        shutil.copyfile(source_dir / _WEIGHTS, temporary)
+    os.replace(temporary, destination_dir / _WEIGHTS)
+
+
+def load_regressor(weights_dir: Path) -> tuple[Config, Regressor, PreTrainedTokenizerBase]:
+    """What `start_weights` and `write_weights` left in a folder; needs no network and no pretrained weights."""
+    regressor = json.loads((weights_dir / _REGRESSOR).read_text())
+    config = Config.model_validate(regressor["config"])
+    backbone = empty_backbone(weights_dir)
+    pooling = make_pooling(config.pooling, backbone.config.hidden_size, len(encoder_layers(backbone)))
+    model = Regressor(backbone, pooling, config.head, torch.zeros(regressor["num_targets"]))
+    model.load_state_dict(load_file(weights_dir / _WEIGHTS))
+    return config, model, load_tokenizer(str(weights_dir))
