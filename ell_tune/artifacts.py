@@ -1,0 +1,107 @@
+"""Where jobs leave what they make: a folder or an `s3://` URI that the driver and every node can reach.
+
+An item is a directory of files. It counts as present only once its marker file stands in it, and the marker is
+written last: a process killed at any instant leaves either a whole item or none.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.fs
+
+_MARKER = ".complete"
+
+
+class ArtifactFolder:
+    """The items of one job, by name."""
+
+    def __init__(self, root: str, job_name: str) -> None:
+        """`root` is a local path or a URI that `pyarrow.fs` knows."""
+        filesystem, path = pyarrow.fs.FileSystem.from_uri(root if "://" in root else Path(root).resolve().as_uri())
+        self._filesystem = filesystem
+        self._path = f"{path}/{job_name}"
+        self._is_local = isinstance(filesystem, pyarrow.fs.LocalFileSystem)
+
+    def names(self) -> list[str]:
+        """The items present, sorted."""
+        selector = pyarrow.fs.FileSelector(self._path, allow_not_found=True)
+        return sorted(
+            info.base_name
+            for info in self._filesystem.get_file_info(selector)
+            if info.type == pyarrow.fs.FileType.Directory and self._has_marker(info.path)
+        )
+
+    def publish(self, name: str, write: Callable[[Path], None]) -> None:
+        """Lets `write` fill an empty local directory, and makes it the item `name`."""
+        self.delete(name)
+        destination = f"{self._path}/{name}"
+        if self._is_local:
+            Path(destination).mkdir(parents=True)
+            write(Path(destination))
+        else:
+            with tempfile.TemporaryDirectory(prefix="ell-tune-") as scratch:
+                write(Path(scratch))
+                self._filesystem.create_dir(destination)
+                pyarrow.fs.copy_files(scratch, destination, destination_filesystem=self._filesystem)
+        with self._filesystem.open_output_stream(f"{destination}/{_MARKER}") as stream:
+            stream.write(b"")
+
+    def fetch(self, name: str, scratch_dir: Path) -> Path:
+        """A local directory with the item: itself, or a copy under `scratch_dir`."""
+        source = f"{self._path}/{name}"
+        if self._is_local:
+            return Path(source)
+        copy = scratch_dir / name
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir(parents=True)
+        pyarrow.fs.copy_files(source, str(copy), source_filesystem=self._filesystem)
+        return copy
+
+    def delete(self, name: str) -> None:
+        """Removes the item, its marker first; nothing happens where there is none."""
+        path = f"{self._path}/{name}"
+        if self._has_marker(path):
+            self._filesystem.delete_file(f"{path}/{_MARKER}")
+        if self._filesystem.get_file_info(path).type == pyarrow.fs.FileType.Directory:
+            self._filesystem.delete_dir(path)
+
+    def _has_marker(self, path: str) -> bool:
+        return bool(self._filesystem.get_file_info(f"{path}/{_MARKER}").is_file)
+
+
+class FitCheckpoints:
+    """A job's `ell_tune.trainable.Checkpoints`: saved states in its artifact folder, weights in a scratch directory."""
+
+    def __init__(self, folder: ArtifactFolder, scratch_dir: Path) -> None:
+        self._folder = folder
+        self._scratch_dir = scratch_dir
+        self._weights_dir = scratch_dir / "weights"
+        self._weights_dir.mkdir(parents=True, exist_ok=True)
+
+    def latest(self) -> Path | None:
+        names = checkpoint_names(self._folder)
+        return self._folder.fetch(names[-1], self._scratch_dir) if names else None
+
+    def save(self, write: Callable[[Path], None]) -> None:
+        old = checkpoint_names(self._folder)
+        next_index = int(old[-1].split("-")[1]) + 1 if old else 0
+        self._folder.publish(f"checkpoint-{next_index:06d}", write)
+        for name in old:
+            self._folder.delete(name)
+
+    @property
+    def weights_dir(self) -> Path:
+        return self._weights_dir
+
+
+def checkpoint_names(folder: ArtifactFolder) -> list[str]:
+    """The saved states of a job, the newest last."""
+    return [name for name in folder.names() if name.startswith("checkpoint-")]
+
+
+def delete_checkpoints(folder: ArtifactFolder) -> None:
+    """Removes a job's saved states once it needs none any more."""
+    for name in checkpoint_names(folder):
+        folder.delete(name)

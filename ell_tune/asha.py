@@ -1,0 +1,53 @@
+"""Asynchronous successive halving (ASHA), the stopping variant.
+
+Li et al. (2020), *A System for Massively Parallel Hyperparameter Tuning*. A trial that reaches a rung goes on only if
+its score is in the best `1 / reduction_factor` of all trials that have reached that rung. Rungs hold plain scores, so
+they can be rebuilt from a study's journal at any time.
+"""
+
+from collections import defaultdict
+from math import ceil
+from typing import Literal
+
+from pydantic import Field
+
+from ell_tune.config import StrictConfig
+
+
+class AshaConfig(StrictConfig):
+    """When trials are compared, and what share of them goes on."""
+
+    name: Literal["asha"] = "asha"
+    grace_frac: float = Field(
+        0.5, gt=0, le=1, description="share of the schedule before the first rung; epoch-1 scores barely rank configs"
+    )
+    reduction_factor: float = Field(2.0, gt=1, le=10, description="one trial in so many goes on beyond a rung")
+
+
+class Asha:
+    """The rungs of one search, filled as scores come in."""
+
+    def __init__(self, config: AshaConfig) -> None:
+        self._config = config
+        self._rungs: dict[int, dict[int, float]] = defaultdict(dict)  # rung step → trial number → score there
+
+    def rungs(self, num_steps: int) -> tuple[int, ...]:
+        """The steps, ascending, at which a trial of `num_steps` evaluations is compared. The last step is none."""
+        steps = []
+        frac = self._config.grace_frac
+        while (step := ceil(frac * num_steps - 1e-9)) < num_steps:
+            steps.append(step)
+            frac *= self._config.reduction_factor
+        return tuple(dict.fromkeys(steps))
+
+    def stops(self, trial_number: int, step: int, num_steps: int, score: float) -> bool:
+        """Enters a trial's score (its best so far) at a step, and says whether the trial ends there.
+
+        To enter the same score again changes nothing, so an interrupted search may repeat itself.
+        """
+        if step not in self.rungs(num_steps):
+            return False
+        rung = self._rungs[step]
+        rung[trial_number] = score
+        num_better = sum(peer < score for peer in rung.values())
+        return num_better >= ceil(len(rung) / self._config.reduction_factor)

@@ -1,0 +1,196 @@
+"""Runs jobs on Ray Tune. Tune places, starts, reuses and retries; a `JobSource` decides; nothing is recorded here.
+
+A `Searcher` and a `TrialScheduler` are thin faces of the source. Tune calls the scheduler before the searcher, so the
+scheduler passes on every evaluation, and the searcher only hands out jobs.
+"""
+
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from ell_tune.errors import UserError
+from ell_tune.jobs import Job, JobEnd, JobSource
+from ell_tune.worker import PreparedEssays, Workload, run_job
+
+MAX_LOST_WORKERS = 3  # times that one job is started again after its worker or node died
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user pressed Ctrl-C, or the process was told to end. Running jobs can go on from their checkpoints."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each trial gets, and how many run at a time."""
+
+    cpus_per_trial: float
+    gpus_per_trial: float
+    max_concurrent: int
+
+
+def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resources: Resources) -> None:
+    """Runs every job that the source gives, on the Ray cluster that this process is connected to.
+
+    Raises:
+        UserError: a trainable refused what the user gave it.
+        TrainableBug: a trainable raised something else; the message holds its traceback.
+        Interrupted: SIGINT or SIGTERM; jobs in flight were ended at once.
+    """
+    run = _Run(source)
+    prepared_essays = PreparedEssays.remote(workload.trainable_name, list(essays))
+    with tempfile.TemporaryDirectory(prefix="ell-tune-ray-") as scratch, _interrupts(run):
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(run_job, workload=workload, prepared_essays=prepared_essays),
+                {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=_JobSearcher(run),
+                scheduler=_JobScheduler(run),
+                num_samples=-1,
+                max_concurrent_trials=resources.max_concurrent,
+                reuse_actors=True,
+                trial_name_creator=_job_name,
+                trial_dirname_creator=_job_name,
+            ),
+            run_config=tune.RunConfig(
+                name="jobs",
+                storage_path=scratch,  # Tune's own bookkeeping; the study is the record
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
+                stop=_RunStopper(run),
+            ),
+        )
+        tuner.fit()
+    ray.kill(prepared_essays)
+    if run.error is not None:
+        raise run.error
+
+
+class TrainableBug(Exception):
+    """An error out of a trainable that is neither the config's nor the user's fault."""
+
+
+class _Run:
+    """The state that Tune's three plug-in points share."""
+
+    def __init__(self, source: JobSource) -> None:
+        self.source = source
+        self.error: BaseException | None = None  # set once; ends the run
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        # `Tuner` pickles its plug-ins into its own folder, for a restore that ell-tune never makes.
+        return object, ()
+
+
+def _job_of(trial: Trial) -> Job:
+    return Job(**trial.config["job"])
+
+
+def _job_name(trial: Trial) -> str:
+    return _job_of(trial).name
+
+
+class _JobSearcher(Searcher):
+    """Hands the source's jobs to Tune."""
+
+    def __init__(self, run: _Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        if self._run.error is not None:
+            return Searcher.FINISHED
+        job = self._run.source.next_job()
+        return Searcher.FINISHED if job is None else {"job": asdict(job)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The scheduler has been told already."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study is the record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise AssertionError("a search goes on from its study, never from Tune's own files")
+
+
+class _JobScheduler(FIFOScheduler):
+    """Passes evaluations to the source, and its decisions to Tune."""
+
+    def __init__(self, run: _Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        goes_on = self._run.source.on_progress(_job_of(trial), result["progress"], result["seconds"])
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        match result.get("end"):
+            case "complete":
+                self._run.source.on_end(_job_of(trial), JobEnd(score=result["best_score"], failure=None))
+            case "failed":
+                self._run.source.on_end(_job_of(trial), JobEnd(score=None, failure=result["message"]))
+            case "user_error":
+                self._run.error = self._run.error or UserError(result["message"])
+            case "bug":
+                self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}:\n{result['message']}")
+            case _:
+                pass  # the run is being ended; the job stays as it is in the study
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        error = trial.get_error()
+        if isinstance(error, ray.exceptions.RayError) and not isinstance(error, ray.exceptions.RayTaskError):
+            failure = f"its worker or node was lost {MAX_LOST_WORKERS + 1} times, the last time: {_first_line(error)}"
+            self._run.source.on_end(_job_of(trial), JobEnd(score=None, failure=failure))
+        else:
+            self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}: {error}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+class _RunStopper(tune.Stopper):
+    """Ends the whole run once it has an error."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._run.error is not None
+
+
+@contextmanager
+def _interrupts(run: _Run) -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends the run in order; a second SIGINT ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        run.error = run.error or Interrupted()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

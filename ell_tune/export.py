@@ -1,0 +1,100 @@
+"""`ell-tune export`: the best configs of a study as YAML files that `ell-tune retrain` takes, or a person edits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ell_tune.atomic import write_text
+from ell_tune.config import InvalidConfig, StrictConfig, validate
+from ell_tune.data import DataConfig
+from ell_tune.dotted import expand
+from ell_tune.errors import UserError
+from ell_tune.leaderboard import ranked
+from ell_tune.records import TrialState
+from ell_tune.study import Study
+from ell_tune.trainable import load_trainable
+from ell_tune.yaml_source import load_yaml
+
+
+@dataclass(frozen=True)
+class ExportedConfig:
+    """A config file: everything that training it again needs but the essays."""
+
+    trainable_name: str
+    data: DataConfig
+    seed: int
+    artifacts: str | None
+    config: StrictConfig
+
+
+def export(study: Study, num_best: int, out_dir: Path) -> list[Path]:
+    """Writes the `num_best` best complete trials as `trial-NNNN.yaml`, the best first.
+
+    Raises:
+        UserError: the study has fewer complete trials.
+    """
+    record = study.record()
+    complete = [trial for trial in ranked(record.trials) if trial.state == TrialState.COMPLETE]
+    if len(complete) < num_best:
+        raise UserError(
+            f"--top {num_best}: only trials that ran their whole schedule are exported, and {record.name} has "
+            f"{len(complete)} of them. Ask for fewer, or search on (`ell-tune search ... --trials N`)."
+        )
+    document = study.manifest["document"]
+    out_dir.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for rank, trial in enumerate(complete[:num_best]):
+        content = {
+            "trainable": document["trainable"],
+            "data": study.manifest["data"],
+            "seed": record.provenance["seed"],
+            "artifacts": study.manifest["artifacts"],
+            "config": dict(trial.config),
+        }
+        path = out_dir / f"{rank + 1:02d}-trial-{trial.number:04d}.yaml"
+        header = (
+            f"# Trial {trial.number} of study {record.name}: score {trial.score:.4f} on one fold. A search flatters its\n"
+            f"# leader; `ell-tune retrain` gives the cross-validated score.\n"
+        )
+        write_text(path, header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        paths.append(path)
+    return paths
+
+
+def load_exported(path: Path) -> ExportedConfig:
+    """Reads a config file.
+
+    Raises:
+        UserError: a missing or unknown section, or a field outside its legal range, with the file's line.
+    """
+    source = load_yaml(path)
+    allowed = {"trainable": str, "data": dict, "seed": int, "artifacts": (str, type(None)), "config": dict}
+    for name, value in source.data.items():
+        if name not in allowed or not isinstance(value, allowed[name]):
+            raise UserError(
+                f"{source.where((name,))}: a config file holds {', '.join(allowed)}, as `ell-tune export` writes it, "
+                f"but got {name}: {str(value)[:60]!r}. A space file is for `ell-tune search`."
+            )
+    missing = {"trainable", "config"} - set(source.data)
+    if missing:
+        raise UserError(
+            f"{path}: a config file needs {' and '.join(sorted(missing))}. `ell-tune export DIR --top K --out CONFIG_DIR` "
+            f"writes such files; a space file is for `ell-tune search`."
+        )
+    name = source.data["trainable"]
+
+    def checked(section: str, model: type[StrictConfig]) -> Any:
+        try:
+            return validate(model, expand(source.data.get(section, {})))
+        except InvalidConfig as error:
+            raise UserError(f"{source.where((section, *error.path.split('.')))}: {section}.{error}") from None
+
+    return ExportedConfig(
+        trainable_name=name,
+        data=checked("data", DataConfig),
+        seed=source.data.get("seed", 42),
+        artifacts=source.data.get("artifacts"),
+        config=checked("config", load_trainable(name).Config),
+    )

@@ -1,0 +1,62 @@
+"""`ell-tune leaderboard`: every trial of a study, the best first, each shown as what it is."""
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from ell_tune.progress import STYLES, distinguishing, duration
+from ell_tune.records import StudyRecord, TrialRecord, TrialState
+
+_ORDER = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.STOPPED, TrialState.FAILED)
+
+
+def ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Complete trials by score, then the others: a score of fewer steps does not compete with one of all."""
+
+    def key(trial: TrialRecord) -> tuple[int, int, float, int]:
+        score = inf if trial.score is None else trial.score
+        return _ORDER.index(trial.state), -trial.steps, score, trial.number
+
+    complete = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: (t.score, t.number))
+    return complete + sorted((t for t in trials if t.state != TrialState.COMPLETE), key=key)
+
+
+def as_rows(record: StudyRecord) -> list[dict[str, Any]]:
+    """The leaderboard as plain data, one flat row a trial but for its config."""
+    return [
+        {
+            "number": trial.number,
+            "state": str(trial.state),
+            "score": trial.score,
+            "steps": trial.steps,
+            "seconds": round(trial.seconds, 3),
+            "reason": trial.reason,
+            "config": dict(trial.config),
+        }
+        for trial in ranked(record.trials)
+    ]
+
+
+def as_table(record: StudyRecord) -> Table:
+    """The leaderboard for a terminal."""
+    table = Table(title=f"{record.name}: MCRMSE on one fold, lower is better", title_justify="left")
+    for header, justify in (("trial", "right"), ("state", "left"), ("score", "right"), ("steps", "right")):
+        table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("searched fields")
+    for trial in ranked(record.trials):
+        fields = Text(distinguishing(trial))
+        if trial.reason:
+            fields.append(f"\n{trial.reason}", style="dim")
+        table.add_row(
+            str(trial.number),
+            Text(trial.state, style=STYLES[trial.state]),
+            "-" if trial.score is None else f"{trial.score:.4f}",
+            f"{trial.steps}/{record.num_steps}",
+            duration(trial.seconds),
+            fields,
+        )
+    return table

@@ -1,0 +1,67 @@
+"""Connects to a Ray cluster, or starts Ray on this machine for as long as the command runs."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import floor
+
+import ray
+
+from ell_tune.engine import Resources
+from ell_tune.errors import UserError
+
+# Set before Ray starts anything. Tune's own files are thrown away (the study is the record), so it writes few.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # no calls home
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "600",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[str]:
+    """Ray, ready to run jobs. Yields a line that says where its dashboard is.
+
+    Raises:
+        UserError: no cluster answers at `address`.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        context = ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--address {address}: a running Ray cluster is needed there (auto, HOST:6379 or ray://HOST:10001), but it "
+            f"cannot be joined: {str(error).strip().splitlines()[0]} Start one with `ray start --head`, or leave "
+            f"--address out to run on this machine alone."
+        ) from None
+    try:
+        url = getattr(context, "dashboard_url", None)
+        yield f"Ray dashboard: http://{url} (its token: `ray get-auth-token`)" if url else "Ray runs without a dashboard"
+    finally:
+        ray.shutdown()
+
+
+def resources(cpus: float, gpus: float | None, max_concurrent: int | None, joined: bool) -> Resources:
+    """What each trial gets on the cluster that this process is connected to.
+
+    Without `gpus`, a trial gets one GPU where the cluster has any. Without `max_concurrent`, as many trials run as
+    fit now; a cluster that grows on demand needs it stated.
+
+    Raises:
+        UserError: no trial fits on this machine (`joined`: a cluster may still grow).
+    """
+    have = ray.cluster_resources()
+    if gpus is None:
+        gpus = 1.0 if have.get("GPU", 0) >= 1 else 0.0
+    fits = min(have.get("CPU", 0) / cpus, have.get("GPU", 0) / gpus if gpus else float("inf"))
+    if fits < 1 and not joined:
+        raise UserError(
+            f"--cpus-per-trial {cpus:g} --gpus-per-trial {gpus:g}: at least one trial must fit on this machine, which "
+            f"has {have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs. Ask for less, or join a cluster with "
+            f"--address."
+        )
+    return Resources(cpus, gpus, max_concurrent or max(1, floor(fits)))

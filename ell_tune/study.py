@@ -1,0 +1,191 @@
+"""A study: a folder that is the record of a search.
+
+    study.json     what is searched on which data: the space file, the base config, provenance
+    folds.csv      which essay is in which fold
+    journal.log    Optuna's journal: every trial's config, scores, state; written at each event
+    trials/NAME/   what each trial leaves (elsewhere where `study.artifacts` says so)
+
+Everything else (rungs, leaderboard, what to resume) is derived from these.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+
+from ell_tune.asha import Asha, AshaConfig
+from ell_tune.data import Essays
+from ell_tune.errors import UserError
+from ell_tune.folds import Folds, save_folds
+from ell_tune.provenance import provenance
+from ell_tune.records import StudyRecord, TrialRecord, TrialState
+from ell_tune.search_spec import SearchSpec
+from ell_tune.study_lock import FlockJournalLock, drop_torn_line
+
+_FORMAT = 1
+_OPTUNA_NAME = "ell-tune"
+
+# Keys of a trial's user attributes in the journal.
+CONFIG, NUM_STEPS, SECONDS, FAILURE = "config", "num_steps", "seconds", "failure"
+
+
+@dataclass(frozen=True)
+class Study:
+    """An open study."""
+
+    study_dir: Path
+    manifest: Mapping[str, Any]  # study.json
+    storage: JournalStorage
+    optuna_study: optuna.Study
+
+    @property
+    def name(self) -> str:
+        return self.study_dir.resolve().name
+
+    @property
+    def folds_path(self) -> Path:
+        return self.study_dir / "folds.csv"
+
+    @property
+    def artifacts(self) -> str:
+        """The root of the trials' artifact folders."""
+        return self.manifest["artifacts"] or str((self.study_dir / "trials").resolve())
+
+    def trial(self, trial_id: int) -> TrialRecord:
+        """One trial, by Optuna's id."""
+        return _trial_record(self.storage.get_trial(trial_id))
+
+    def record(self) -> StudyRecord:
+        """What the journal says now."""
+        trials = [
+            trial
+            for trial in self.optuna_study.get_trials(deepcopy=False)
+            if trial.state != optuna.trial.TrialState.WAITING and CONFIG in trial.user_attrs
+        ]
+        num_steps = max((trial.user_attrs.get(NUM_STEPS, 0) for trial in trials), default=0)
+        asha = self.manifest["asha"]
+        return StudyRecord(
+            name=self.name,
+            trials=tuple(_trial_record(trial) for trial in trials),
+            searched=tuple(self.manifest["searched"]),
+            num_steps=num_steps,
+            rungs=Asha(AshaConfig(**asha)).rungs(num_steps) if asha and num_steps else (),
+            provenance=self.manifest["provenance"],
+        )
+
+
+def _trial_record(trial: FrozenTrial) -> TrialRecord:
+    states = {
+        optuna.trial.TrialState.RUNNING: TrialState.RUNNING,
+        optuna.trial.TrialState.COMPLETE: TrialState.COMPLETE,
+        optuna.trial.TrialState.PRUNED: TrialState.STOPPED,
+        optuna.trial.TrialState.FAIL: TrialState.FAILED,
+    }
+    state = states[trial.state]
+    failure = trial.user_attrs.get(FAILURE)
+    reason = failure
+    if failure is not None:
+        state = TrialState.FAILED
+    elif state == TrialState.STOPPED:
+        reason = f"not among the best at the rung of step {max(trial.intermediate_values)}"
+    curve = dict(sorted(trial.intermediate_values.items()))
+    assert trial.datetime_start is not None
+    return TrialRecord(
+        number=trial.number,
+        state=state,
+        score=min((score for score in curve.values() if isfinite(score)), default=None),
+        steps=max(curve, default=0),
+        seconds=trial.user_attrs.get(SECONDS, 0.0),
+        curve=curve,
+        config=trial.user_attrs[CONFIG],
+        params=trial.params,
+        reason=reason,
+        started=trial.datetime_start,
+        ended=trial.datetime_complete,
+    )
+
+
+def study_exists(study_dir: Path) -> bool:
+    return (study_dir / "study.json").is_file()
+
+
+def open_study(study_dir: Path, writes: bool = False) -> Study:
+    """Opens an existing study, to read it or (`writes`) to go on with it.
+
+    Raises:
+        UserError: the folder holds no study, or one of a newer ell-tune.
+    """
+    if not study_exists(study_dir):
+        what = "there is no such folder" if not study_dir.exists() else "the folder holds no study.json"
+        raise UserError(
+            f"{study_dir}: a study folder is needed, as `ell-tune search ... --study DIR` makes it, but {what}."
+        )
+    manifest = json.loads((study_dir / "study.json").read_text(encoding="utf-8"))
+    if manifest["format"] != _FORMAT:
+        raise UserError(
+            f"{study_dir / 'study.json'}: this ell-tune reads studies of format {_FORMAT}, but this one has format "
+            f"{manifest['format']!r}. Use the ell-tune that made it: version {manifest['provenance']['ell_tune']}."
+        )
+    journal = study_dir / "journal.log"
+    if writes:
+        drop_torn_line(journal)
+    storage = _storage(journal)
+    return Study(study_dir, manifest, storage, optuna.load_study(study_name=_OPTUNA_NAME, storage=storage))
+
+
+def create_study(study_dir: Path, spec: SearchSpec, essays: Essays, folds: Folds) -> Study:
+    """Makes a study folder with every enqueued config waiting in its journal; all of it or nothing.
+
+    Raises:
+        UserError: the folder exists and is not empty.
+    """
+    if study_dir.exists() and (not study_dir.is_dir() or any(study_dir.iterdir())):
+        raise UserError(
+            f"{study_dir}: a new study needs a folder that is empty or not there yet, but this one holds other things. "
+            f"Give another --study."
+        )
+    making = study_dir.with_name(f".{study_dir.name}.making-{os.getpid()}")
+    shutil.rmtree(making, ignore_errors=True)
+    (making / "trials").mkdir(parents=True)
+    save_folds(making / "folds.csv", essays, folds)
+    scheduler = spec.study.scheduler
+    manifest = {
+        "format": _FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "document": spec.document,
+        "searched": list(spec.space.searched),
+        "asha": None if scheduler is None else scheduler.model_dump(),
+        "artifacts": spec.study.artifacts,
+        "data": spec.data.model_dump(),
+        "provenance": {
+            **provenance(),
+            "essays": len(essays),
+            "data_sha256": essays.fingerprint,
+            "folds_sha256": folds.fingerprint,
+            "seed": spec.study.seed,
+        },
+    }
+    (making / "study.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    study = optuna.create_study(study_name=_OPTUNA_NAME, storage=_storage(making / "journal.log"), direction="minimize")
+    for config in spec.enqueue:
+        study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: config})
+    if study_dir.exists():
+        study_dir.rmdir()
+    os.replace(making, study_dir)
+    return open_study(study_dir, writes=True)
+
+
+def _storage(journal: Path) -> JournalStorage:
+    optuna.logging.set_verbosity(logging.WARNING)
+    return JournalStorage(JournalFileBackend(str(journal), lock_obj=FlockJournalLock(journal)))

@@ -1,0 +1,130 @@
+"""What runs inside a trial's actor: one job, from its config to its artifacts."""
+
+import json
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray import ObjectRef, tune
+from ray.actor import ActorHandle
+
+from ell_tune.artifacts import ArtifactFolder, FitCheckpoints, delete_checkpoints
+from ell_tune.config import InvalidConfig, StrictConfig, validate
+from ell_tune.errors import BadConfig, UserError
+from ell_tune.jobs import Job
+from ell_tune.trainable import FoldData, FoldResult, Progress, load_trainable
+
+RESULT_ITEM = "result"  # score and out-of-fold predictions of a finished job
+WEIGHTS_ITEM = "weights"  # what `predict` needs, where weights are kept
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What all jobs of one run share. Ray puts it into the object store once."""
+
+    trainable_name: str
+    labels_NC: NDArray[np.float32]
+    fold_of_N: NDArray[np.int64]
+    targets: tuple[str, ...]
+    score_range: tuple[float, float]
+    artifacts: str  # root of the jobs' artifact folders
+    keeps_weights: bool
+
+
+@ray.remote(num_cpus=0)
+class PreparedEssays:
+    """Prepares the essays once for each preparation that trials ask for, and hands out references to the result."""
+
+    def __init__(self, trainable_name: str, essays: list[str]) -> None:
+        self._trainable_name = trainable_name
+        self._essays = essays
+        self._refs: dict[str, ObjectRef] = {}
+
+    def get(self, preparation: StrictConfig) -> ObjectRef:
+        key = preparation.model_dump_json()
+        if key not in self._refs:
+            prepared = load_trainable(self._trainable_name).prepare(preparation, self._essays)
+            self._refs[key] = ray.put(prepared)
+        return self._refs[key]
+
+
+def run_job(config: Mapping[str, Any], workload: Workload, prepared_essays: ActorHandle) -> None:
+    """The function that Ray Tune runs for every trial. `config["job"]` is the job; everything is told by `tune.report`.
+
+    The last report holds `end`: `complete`, `failed` (a bad config), `user_error` or `bug`. Nothing that a trainable
+    raises leaves this function, so what Tune sees fail is the machine's failure, and is retried.
+    """
+    job = Job(**config["job"])
+    try:
+        score = _fit(job, workload, prepared_essays)
+    except (BadConfig, InvalidConfig) as error:
+        tune.report({"end": "failed", "message": str(error), "done": True})
+    except UserError as error:
+        tune.report({"end": "user_error", "message": str(error), "done": True})
+    except Exception:
+        tune.report({"end": "bug", "message": traceback.format_exc(), "done": True})
+    else:
+        tune.report({"end": "complete", "best_score": score, "done": True})
+
+
+def _fit(job: Job, workload: Workload, prepared_essays: ActorHandle) -> float:
+    trainable = load_trainable(workload.trainable_name)
+    config = validate(trainable.Config, job.config)
+    is_valid_N = workload.fold_of_N == job.fold
+    fold_data = FoldData(
+        prepared=_prepared(prepared_essays, trainable.preparation(config)),
+        labels_NC=workload.labels_NC,
+        train_rows=np.flatnonzero(~is_valid_N),
+        valid_rows=np.flatnonzero(is_valid_N),
+        targets=workload.targets,
+        score_range=workload.score_range,
+        seed=job.seed,
+    )
+    folder = ArtifactFolder(workload.artifacts, job.name)
+    with tempfile.TemporaryDirectory(prefix="ell-tune-") as scratch:
+        checkpoints = FitCheckpoints(folder, Path(scratch))
+        result = trainable.fit(config, fold_data, checkpoints, _Reporter())
+        if workload.keeps_weights:
+            folder.publish(WEIGHTS_ITEM, lambda directory: _copy_files(result.weights_dir, directory))
+        folder.publish(RESULT_ITEM, lambda directory: _write_result(directory, job, result, fold_data.valid_rows))
+    delete_checkpoints(folder)
+    return result.score
+
+
+def _prepared(prepared_essays: ActorHandle, preparation: StrictConfig) -> Any:
+    try:
+        return ray.get(ray.get(prepared_essays.get.remote(preparation)))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None  # so that a UserError of `prepare` is told as one
+
+
+class _Reporter:
+    """Hands evaluations to Tune, each with the training time since the last."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        # Blocks until the driver has decided; a stopped job ends here with SystemExit.
+        tune.report({"progress": progress, "seconds": seconds})
+        self._last = time.monotonic()
+
+
+def _copy_files(source: Path, destination: Path) -> None:
+    shutil.copytree(source, destination, dirs_exist_ok=True)
+
+
+def _write_result(directory: Path, job: Job, result: FoldResult, rows: NDArray[np.int64]) -> None:
+    np.savez(directory / "oof.npz", rows=rows, predictions=result.oof_MC)
+    summary = {"score": result.score, "fold": job.fold, "seed": job.seed, "config": job.config}
+    (directory / "result.json").write_text(json.dumps(summary, indent=1))

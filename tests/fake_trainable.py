@@ -1,0 +1,100 @@
+"""A trainable of milliseconds, with which the tests drive the whole platform.
+
+Its score is a quadratic of `x` and `y` that falls with every evaluation. Its predictions are the mean of the training
+labels moved by the score, so they depend on the fold and on the config.
+"""
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ell_tune.config import StrictConfig, one_of, or_off
+from ell_tune.errors import BadConfig, UserError
+from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Report
+
+
+class Plain(StrictConfig):
+    name: Literal["plain"] = "plain"
+
+
+class Curved(StrictConfig):
+    name: Literal["curved"] = "curved"
+    power: float = Field(2.0, ge=1, le=4)
+
+
+class Bonus(StrictConfig):
+    amount: float = Field(0.1, ge=0, le=1)
+
+
+class Config(StrictConfig):
+    x: float = Field(0.0, ge=-10, le=10, description="the best is 3")
+    y: int = Field(0, ge=0, le=5, description="the best is 2")
+    shape: one_of(Plain, Curved) = Plain()  # type: ignore[valid-type]
+    bonus: or_off(Bonus) = None  # type: ignore[valid-type]
+    evaluations: int = Field(4, ge=1)
+    seconds_per_step: float = Field(0.0, ge=0)
+    fault: str = Field("none", description="none, nan, bad_config, user_error, bug, or kill_once:PATH")
+
+
+def preparation(config: StrictConfig) -> StrictConfig:
+    return Plain()
+
+
+def prepare(preparation: StrictConfig, essays: Sequence[str]) -> Any:
+    return np.array([len(essay) for essay in essays])
+
+
+def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: Report) -> FoldResult:
+    assert len(fold_data.prepared) == len(fold_data.labels_NC)
+    first, best = 1, math.inf
+    saved = checkpoints.latest()
+    if saved is not None:
+        state = json.loads((saved / "state.json").read_text())
+        first, best = state["step"], state["best"]
+    for step in range(first, config.evaluations + 1):
+        time.sleep(config.seconds_per_step)
+        score = _score(config, step)
+        best = min(best, score)
+        text = json.dumps({"step": step, "best": best})
+        checkpoints.save(lambda directory, text=text: (directory / "state.json").write_text(text) and None)
+        _fail(config.fault, step)
+        report(Progress(step, config.evaluations, math.nan if config.fault == "nan" else score, {"twice": 2 * score}))
+    mean_C = fold_data.labels_NC[fold_data.train_rows].mean(axis=0)
+    (checkpoints.weights_dir / "mean.json").write_text(json.dumps([float(mean) for mean in mean_C]))
+    oof_MC = np.tile(mean_C, (len(fold_data.valid_rows), 1)).astype(np.float32)
+    return FoldResult(best, oof_MC, checkpoints.weights_dir)
+
+
+def _score(config: Config, step: int) -> float:
+    distance = abs(config.x - 3) ** (config.shape.power if isinstance(config.shape, Curved) else 2)
+    bonus = 0.0 if config.bonus is None else config.bonus.amount
+    return 0.4 + 0.01 * distance + 0.02 * abs(config.y - 2) + 0.2 / step - 0.01 * bonus
+
+
+def _fail(fault: str, step: int) -> None:
+    kind, _, path = fault.partition(":")
+    if step < 2:
+        return
+    if kind == "bad_config":
+        raise BadConfig("it does not fit")
+    if kind == "user_error":
+        raise UserError("the hub cannot be reached")
+    if kind == "bug":
+        raise RuntimeError("an error of ours")
+    if kind == "kill_once" and not Path(path).exists():
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def predict(weights_dir: Path, essays: Sequence[str]) -> NDArray[np.float32]:
+    mean_C = np.array(json.loads((weights_dir / "mean.json").read_text()), dtype=np.float32)
+    return np.tile(mean_C, (len(essays), 1))
