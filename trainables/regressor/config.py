@@ -1,4 +1,4 @@
-"""Every hyperparameter of the regressor: the configs of its parts, each declared beside the part that uses it."""
+"""Every hyperparameter of the regressor: the configs of its parts, each declared beside what it steers."""
 
 from pydantic import Field
 
@@ -16,24 +16,21 @@ from trainables.regressor.text import TextConfig
 
 
 class Config(StrictConfig):
-    """The defaults are FB3's public baseline: mean-pooled DeBERTa-v3-base, MCRMSE .454 in cross-validation."""
+    """The defaults are near FB3's public baseline: mean-pooled DeBERTa-v3-base, cross-validated at .454."""
 
     backbone: BackboneConfig = Field(default=BackboneConfig(), description="the pretrained encoder")
     text: TextConfig = Field(default=TextConfig(), description="how an essay becomes tokens")
-    pooling: PoolingConfig = Field(  # type: ignore[valid-type]
-        MeanPooling.Config(), description="how the encoder's hidden states become one vector per essay"
+    pooling: PoolingConfig = Field(
+        default=MeanPooling.Config(),
+        description="how the encoder's hidden states become one vector per essay",
     )
     head: HeadConfig = Field(default=HeadConfig(), description="from that vector to the scores")
-    reinit: ReinitConfig = Field(
-        default=ReinitConfig(), description="top layers that start from random weights"
-    )
+    reinit: ReinitConfig = Field(default=ReinitConfig(), description="top layers that start from random weights")
     freeze: FreezeConfig = Field(default=FreezeConfig(), description="bottom layers that keep their weights")
     optimizer: OptimizerConfig = Field(default=OptimizerConfig(), description="AdamW and its learning rates")
     schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="the learning rate over a fit")
     loss: LossConfig = Field(default=LossConfig(), description="what training minimises")
     swa: or_off(SwaConfig) = Field(  # type: ignore[valid-type]
-        None, description="stochastic weight averaging over the last steps, or off"
+        default=None, description="stochastic weight averaging over the last steps, or off"
     )
-    training: TrainingConfig = Field(
-        default=TrainingConfig(), description="epochs, batches, evaluations, precision"
-    )
+    training: TrainingConfig = Field(default=TrainingConfig(), description="epochs, batches, evaluations, precision")

@@ -86,9 +86,7 @@ class FitState:
 
 def _trained(model: Regressor) -> dict[str, Tensor]:
     # Frozen parameters are the pretrained ones, which every fit loads anyway.
-    return {
-        name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad
-    }
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 @torch.no_grad()

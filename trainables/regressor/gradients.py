@@ -31,8 +31,9 @@ def accumulate_gradients(
 ) -> tuple[Tensor, int]:
     """Adds up the gradient of the mean loss of one window (all its micro-batches); that loss, and its tokens.
 
-    Each micro-batch's summed loss is divided by the size of the whole window: the gradient is that of one large
-    batch, also where the window is a short last one or does not divide evenly. Nothing here waits for the device.
+    Each micro-batch's summed loss is divided by the size of the whole window: the gradient is that of one
+    large batch, also where the window is a short last one or does not divide evenly. Nothing here waits for
+    the device.
     """
     device = model.target_means_C.device
     num_labels = sum(map(len, micro_batches)) * fold_data.labels_NC.shape[1]

@@ -19,5 +19,5 @@ class LossConfig(StrictConfig):
 
 
 def summed_loss(config: LossConfig, score_BC: Tensor, label_BC: Tensor) -> Tensor:
-    """The loss summed over essays and targets: dividing it by a batch's size is left to whoever knows that size."""
+    """The loss summed over essays and targets; the caller knows what size to divide it by."""
     return smooth_l1_loss(score_BC, label_BC, beta=config.beta, reduction="sum")

@@ -16,17 +16,15 @@ class HeadConfig(StrictConfig):
 
 
 class Regressor(nn.Module):
-    """Scores essays on C targets: the targets' training means plus what the head reads from the pooled vector.
+    """Scores essays on C targets: the targets' training means, plus what the head reads off the essay.
 
-    The means are a buffer, so that training starts from the best constant instead of walking there from 0, which
-    takes a short fit at 2e-5 a good part of its steps.
+    The means are a buffer, so that training starts from the best constant instead of walking there from 0,
+    which takes a short fit at 2e-5 a good part of its steps.
     """
 
     target_means_C: Tensor
 
-    def __init__(
-        self, backbone: PreTrainedModel, pooling: Pooling, head: HeadConfig, target_means_C: Tensor
-    ) -> None:
+    def __init__(self, backbone: PreTrainedModel, pooling: Pooling, head: HeadConfig, target_means_C: Tensor) -> None:
         super().__init__()
         self.backbone = backbone
         self.pooling = pooling

@@ -12,33 +12,28 @@ from ell_tune.config import StrictConfig, or_off
 class OptimizerConfig(StrictConfig):
     """AdamW (Loshchilov & Hutter, 2019) with betas .9 and .999, and what each part of the model learns at."""
 
-    lr: float = Field(
-        default=2e-5, ge=1e-7, le=1e-2, description="the peak learning rate of the encoder's top layer"
-    )
-    head_lr: float = Field(
-        default=2e-5, ge=1e-7, le=1e-1, description="the peak learning rate of pooling and head"
-    )
+    lr: float = Field(default=2e-5, ge=1e-7, le=1e-2, description="the peak learning rate of the encoder's top layer")
+    head_lr: float = Field(default=2e-5, ge=1e-7, le=1e-1, description="the peak learning rate of pooling and head")
     layer_decay: float = Field(
         default=1.0,
         ge=0.1,
         le=1.0,
         description="each lower layer's learning rate as a fraction of the one above; 1 is off",
     )
-    weight_decay: float = Field(
-        default=0.01, ge=0.0, le=1.0, description="decoupled weight decay of matrices"
-    )
+    weight_decay: float = Field(default=0.01, ge=0.0, le=1.0, description="decoupled weight decay of matrices")
     eps: float = Field(default=1e-6, ge=1e-10, le=1e-3, description="AdamW's epsilon")
     clip_norm: or_off(float) = Field(  # type: ignore[valid-type]
-        None, ge=0.01, le=1000.0, description="the gradient's largest norm over all parameters, or off"
+        default=None,
+        ge=0.01,
+        le=1000.0,
+        description="the gradient's largest norm over all parameters, or off",
     )
 
 
 class ScheduleConfig(StrictConfig):
     """The learning rate over a fit, as a factor of each parameter's peak."""
 
-    name: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="the curve after the warm-up"
-    )
+    name: Literal["cosine", "linear", "constant"] = Field(default="cosine", description="the curve after the warm-up")
     warmup_frac: float = Field(
         default=0.0,
         ge=0.0,
@@ -48,7 +43,7 @@ class ScheduleConfig(StrictConfig):
 
 
 def make_optimizer(config: OptimizerConfig, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
-    """AdamW over parameter groups that carry their own peak `lr` (remembered as `initial_lr`) and `weight_decay`."""
+    """AdamW over groups with their own peak `lr` (remembered as `initial_lr`) and `weight_decay`."""
     groups = [{**group, "initial_lr": group["lr"]} for group in groups]
     return torch.optim.AdamW(groups, eps=config.eps)
 

@@ -36,9 +36,9 @@ class ParameterRow:
 def parameter_table(model: Regressor, optimizer: OptimizerConfig, freeze: FreezeConfig) -> list[ParameterRow]:
     """Every parameter of the model in exactly one row, from the head down.
 
-    The top layer has `optimizer.lr`, each layer below `optimizer.layer_decay` times the rate of the one above,
-    the embeddings come last; the head has its own rate. Only matrices decay: not biases, LayerNorms or the few
-    scalars of a pooling.
+    The top layer has `optimizer.lr`, each layer below `optimizer.layer_decay` times the rate of the one
+    above, the embeddings come last; the head has its own rate. Only matrices decay: not biases, LayerNorms or
+    the few scalars of a pooling.
     """
     num_layers = len(encoder_layers(model.backbone))
     names: dict[tuple[int, bool], list[str]] = {}
@@ -52,9 +52,7 @@ def parameter_table(model: Regressor, optimizer: OptimizerConfig, freeze: Freeze
         rows.append(
             ParameterRow(
                 part="head" if is_head else f"layer {depth}" if depth else "embeddings",
-                lr=optimizer.head_lr
-                if is_head
-                else optimizer.lr * optimizer.layer_decay ** (num_layers - depth),
+                lr=optimizer.head_lr if is_head else optimizer.lr * optimizer.layer_decay ** (num_layers - depth),
                 weight_decay=optimizer.weight_decay if decays else 0.0,
                 frozen=freeze.embeddings if depth == 0 else depth <= freeze.num_layers,
                 parameter_names=tuple(row_names),
@@ -91,7 +89,7 @@ def check_layers(freeze_num_layers: int, reinit_num_layers: int, num_layers: int
     """
     if freeze_num_layers + reinit_num_layers > num_layers:
         raise UserError(
-            f"freeze.num_layers + reinit.num_layers: together at most the backbone's number of layers, which is "
-            f"{num_layers}, for a layer of random weights must not be frozen; but freeze.num_layers is "
+            f"freeze.num_layers + reinit.num_layers: together at most the backbone's number of layers, which "
+            f"is {num_layers}, for a layer of random weights must not be frozen; but freeze.num_layers is "
             f"{freeze_num_layers} and reinit.num_layers is {reinit_num_layers}. Lower one of them."
         )

@@ -27,9 +27,7 @@ class TrainingConfig(StrictConfig):
     evaluations: int = Field(
         default=8, ge=1, le=200, description="evaluations per fit, at equal fractions of its steps"
     )
-    eval_batch_size: int = Field(
-        default=32, ge=1, le=1024, description="essays per batch where nothing is trained"
-    )
+    eval_batch_size: int = Field(default=32, ge=1, le=1024, description="essays per batch where nothing is trained")
     precision: PrecisionName = Field(
         default="auto",
         description="what the encoder computes in; auto: fp32 on a CPU, bf16 on a GPU that has it, else fp16",
@@ -62,9 +60,9 @@ class TrainingPlan:
         if self.num_steps < config.evaluations:
             raise UserError(
                 f"training.evaluations: at most one evaluation per optimiser step, of which there are "
-                f"{self.num_steps} (training.num_epochs={config.num_epochs} times {self._steps_per_epoch} for "
-                f"{len(train_rows)} essays at training.batch_size={config.batch_size}), but it is "
-                f"{config.evaluations}. Lower training.evaluations or training.batch_size, or train for longer."
+                f"{self.num_steps} (training.num_epochs={config.num_epochs} times {self._steps_per_epoch} "
+                f"for {len(train_rows)} essays at training.batch_size={config.batch_size}), but it is "
+                f"{config.evaluations}. Lower training.evaluations or training.batch_size, or train longer."
             )
         evaluations = range(1, config.evaluations + 1)
         self._evaluations = {k * self.num_steps // config.evaluations: k for k in evaluations}
@@ -74,7 +72,7 @@ class TrainingPlan:
         )
 
     def micro_batches(self, step: int) -> list[NDArray[np.int64]]:
-        """The rows of optimiser step `step` (0 … num_steps − 1), in the pieces that are in memory at a time."""
+        """The rows of optimiser step `step` (from 0), in the pieces that are in memory at a time."""
         epoch, index = divmod(step, self._steps_per_epoch)
         window = self._epoch_windows(epoch)[index]
         size = self._micro_batch_size

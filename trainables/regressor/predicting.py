@@ -17,7 +17,7 @@ from trainables.regressor.weights import load_regressor
 def predict(weights_dir: Path, essays: Sequence[str]) -> NDArray[np.float32]:
     """Scores [N, C] for essays, in their order, unclipped, with the weights that a fit left in `weights_dir`.
 
-    Runs on the GPU, in the precision that the model was trained in, where there is one; else on the CPU in float32.
+    Runs on a GPU if there is one, in the precision of the training; else on the CPU in float32.
     """
     config, model, tokenizer = load_regressor(weights_dir)
     device = best_device()
@@ -31,7 +31,7 @@ def predict(weights_dir: Path, essays: Sequence[str]) -> NDArray[np.float32]:
 def predict_rows(
     model: Regressor, essays: TokenisedEssays, rows: NDArray[np.int64], batch_size: int, precision: Precision
 ) -> NDArray[np.float32]:
-    """Scores [M, C] for some rows of tokenised essays, in the order of `rows`. Leaves the model in eval mode."""
+    """Scores [M, C] for some rows of tokenised essays, in their order. Leaves the model in eval mode."""
     model.eval()
     device = model.target_means_C.device
     # The longest first: what does not fit into memory fails at once.

@@ -20,7 +20,7 @@ class ReinitConfig(StrictConfig):
 
 
 def reinitialise_top_layers(backbone: PreTrainedModel, num_layers: int) -> None:
-    """Draws the weights of the top layers anew, all their submodules, as the architecture does before pretraining.
+    """Draws all weights of the top layers anew, as the architecture does before pretraining.
 
     `_init_weights` treats one module, not its children (hence `apply`), and leaves parameters alone that
     transformers has marked as loaded: either is enough to make a reinitialisation do nothing.

@@ -25,7 +25,7 @@ class TextConfig(StrictConfig):
     paragraph_token: str | None = Field(
         default="[PARAGRAPH]",
         min_length=1,
-        description="a special token in the place of line breaks, which DeBERTa's tokenizer drops; null for none",
+        description="a special token in place of line breaks, which DeBERTa's tokenizer drops; null for none",
     )
 
 
@@ -55,7 +55,7 @@ class TokenisedEssays:
 
 
 def add_paragraph_token(tokenizer: PreTrainedTokenizerBase, config: TextConfig) -> tuple[int, ...]:
-    """Makes the paragraph token one token; the ids that this added to the vocabulary (none if it was known)."""
+    """Makes the paragraph token one token; returns the ids that this added to the vocabulary."""
     if config.paragraph_token is None:
         return ()
     num_known = len(tokenizer)
@@ -71,17 +71,11 @@ def tokenise(
 ) -> TokenisedEssays:
     """The essays' tokens. Truncation keeps the special tokens at both ends."""
     texts = [mark_paragraphs(essay, config.paragraph_token) for essay in essays]
-    ids = (
-        tokenizer(texts, truncation=True, max_length=config.max_length, verbose=False)["input_ids"]
-        if texts
-        else []
-    )
+    ids = tokenizer(texts, truncation=True, max_length=config.max_length, verbose=False)["input_ids"] if texts else []
     lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
     assert tokenizer.pad_token_id is not None
     return TokenisedEssays(
-        tokens=np.fromiter(
-            (token for essay in ids for token in essay), dtype=np.int32, count=int(lengths.sum())
-        ),
+        tokens=np.fromiter((token for essay in ids for token in essay), dtype=np.int32, count=int(lengths.sum())),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         pad_token_id=int(tokenizer.pad_token_id),
         vocab_size=len(tokenizer),

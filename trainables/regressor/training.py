@@ -39,8 +39,8 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
     # Raised out here, free of a traceback whose frames would keep the tensors that fill the GPU.
     raise BadConfig(
         f"out of memory: training.batch_size={config.training.batch_size} with training.micro_batch_size="
-        f"{config.training.micro_batch_size} at text.max_length={config.text.max_length} does not fit the GPU. Set "
-        f"a smaller training.micro_batch_size or backbone.gradient_checkpointing. ({message})"
+        f"{config.training.micro_batch_size} at text.max_length={config.text.max_length} does not fit the "
+        f"GPU. Set a smaller training.micro_batch_size or backbone.gradient_checkpointing. ({message})"
     )
 
 
@@ -104,15 +104,13 @@ def _first_state(
 def _evaluate(
     config: Config, fold_data: FoldData, precision: Precision, state: FitState
 ) -> tuple[float, dict[str, float]]:
-    """Scores the current weights, and the averaged ones if there are any; the better count, and may be the best."""
+    """Scores the current weights, and the averaged ones if there are any; the better ones count."""
     models = {"score_raw": state.model}
     if state.average is not None and state.average.model is not None:
         models["score_swa"] = state.average.model
     labels_MC = fold_data.labels_NC[fold_data.valid_rows]
     oof = {
-        name: predict_rows(
-            model, fold_data.prepared, fold_data.valid_rows, config.training.eval_batch_size, precision
-        )
+        name: predict_rows(model, fold_data.prepared, fold_data.valid_rows, config.training.eval_batch_size, precision)
         for name, model in models.items()
     }
     rmse = {name: rmse_per_target(labels_MC, oof_MC) for name, oof_MC in oof.items()}
@@ -121,9 +119,7 @@ def _evaluate(
         raise _diverged("score", state.step)
     winner = min(scores, key=scores.__getitem__)
     state.consider(models[winner], scores[winner], oof[winner])
-    metrics = {
-        f"rmse_{target}": float(value) for target, value in zip(fold_data.targets, rmse[winner], strict=True)
-    }
+    metrics = {f"rmse_{target}": float(value) for target, value in zip(fold_data.targets, rmse[winner], strict=True)}
     return scores[winner], metrics | scores
 
 

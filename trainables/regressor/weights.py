@@ -42,7 +42,7 @@ def write_weights(weights_dir: Path, model: Regressor) -> None:
 
 
 def copy_weights(source_dir: Path, destination_dir: Path) -> None:
-    """Gives another folder the weights of the first: as a hard link where possible, for they are never changed."""
+    """Gives another folder the weights too: as a hard link where possible, for they are never changed."""
     temporary = destination_dir / f"{_WEIGHTS}.tmp"
     temporary.unlink(missing_ok=True)
     try:
@@ -53,7 +53,7 @@ def copy_weights(source_dir: Path, destination_dir: Path) -> None:
 
 
 def load_regressor(weights_dir: Path) -> tuple[Config, Regressor, PreTrainedTokenizerBase]:
-    """What `start_weights` and `write_weights` left in a folder; needs no network and no pretrained weights."""
+    """What `start_weights` and `write_weights` left in a folder, read without a network."""
     regressor = json.loads((weights_dir / _REGRESSOR).read_text())
     config = Config.model_validate(regressor["config"])
     backbone = empty_backbone(weights_dir)

@@ -28,9 +28,9 @@ class Pooling(nn.Module, ABC):
         """Pools a batch of B essays of T tokens; the result [B, width] is float32 and ignores padding.
 
         Args:
-            hidden_states: the embeddings' output, then each layer's, bottom first: num_layers + 1 of [B, T, D],
-                possibly in half precision.
-            mask_BT: True for tokens, False for padding. Every essay has at least one token, and its first is [CLS].
+            hidden_states: the embeddings' output, then each layer's, bottom first: num_layers + 1 of
+                [B, T, D], possibly in half precision.
+            mask_BT: True for tokens, False for padding. Every essay has a first token, its [CLS].
         """
 
 
@@ -53,6 +53,6 @@ def check_num_layers(num_layers: int, num_available: int, kind: str) -> None:
     """
     if num_layers > num_available:
         raise UserError(
-            f"pooling.num_layers: at most the backbone's number of {kind} can be pooled, which is {num_available}, "
-            f"but it is {num_layers}. Lower it, or choose a deeper backbone."
+            f"pooling.num_layers: at most the backbone's number of {kind} can be pooled, which is "
+            f"{num_available}, but it is {num_layers}. Lower it, or choose a deeper backbone."
         )

@@ -58,7 +58,7 @@ class ConcatLastPooling(Pooling):
 
 
 class LstmPooling(Pooling):
-    """An LSTM that reads the [CLS] of every layer, bottom first; its last output (FB3's 1st place, model 70)."""
+    """The last output of an LSTM that reads every layer's [CLS], bottom first (FB3's 1st place, model 70)."""
 
     class Config(StrictConfig):
         """How wide the LSTM is."""

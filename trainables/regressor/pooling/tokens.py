@@ -91,19 +91,21 @@ class AttentionPooling(Pooling):
             nn.Linear(hidden_size, hidden_size),
             nn.LayerNorm(hidden_size),
             nn.GELU(),
-            nn.Linear(hidden_size, 1),
+            nn.Linear(hidden_size, 1, bias=False),  # a softmax ignores what all tokens share
         )
 
     def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
         last_BTD = hidden_states[-1].float()
         score_BT1 = self.score(last_BTD).float().masked_fill(~mask_BT.unsqueeze(-1), float("-inf"))
-        return (score_BT1.softmax(dim=1) * last_BTD).sum(dim=1)
+        pooled_BD: Tensor = (score_BT1.softmax(dim=1) * last_BTD).sum(dim=1)
+        return pooled_BD
 
 
 class GemPooling(Pooling):
     """The generalised mean (mean of h^p)^(1/p) over tokens: between the mean (p = 1) and the max (p → ∞).
 
-    Radenović et al. (2018), Fine-tuning CNN Image Retrieval with No Human Annotation. Negative features count as 0.
+    Radenović et al. (2018), Fine-tuning CNN Image Retrieval with No Human Annotation. Negative features count
+    as 0.
     """
 
     class Config(StrictConfig):
@@ -119,5 +121,5 @@ class GemPooling(Pooling):
 
     def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
         positive_BTD = hidden_states[-1].float().clamp(min=1e-6)
-        mean_BD: Tensor = masked_mean(positive_BTD.pow(self.p), mask_BT)
-        return mean_BD.pow(1.0 / self.p)
+        pooled_BD: Tensor = masked_mean(positive_BTD.pow(self.p), mask_BT).pow(1.0 / self.p)
+        return pooled_BD

