@@ -1,0 +1,18 @@
+"""What holds for every test: no model hub, no telemetry, and the same examples on every run."""
+
+import os
+from pathlib import Path
+
+from hypothesis import settings
+
+# Before any import of ray or transformers, which read them once; processes that tests start inherit them.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+# No deadline: a busy machine is not a failure.
+settings.register_profile("ell-tune", derandomize=True, deadline=None)
+settings.load_profile("ell-tune")
+
+# Ray's workers and the command line in a process of its own import `fake_trainable` too.
+_TESTS = str(Path(__file__).parent)
+os.environ["PYTHONPATH"] = os.pathsep.join([_TESTS, *filter(None, [os.environ.get("PYTHONPATH")])])
