@@ -1,0 +1,1 @@
+"""Reads a study and explains it: tables, figures, one HTML report. Changes nothing."""
