@@ -6,6 +6,7 @@ they can be rebuilt from a study's journal at any time.
 """
 
 from collections import defaultdict
+from fractions import Fraction
 from math import ceil
 from typing import Literal
 
@@ -19,9 +20,12 @@ class AshaConfig(StrictConfig):
 
     name: Literal["asha"] = "asha"
     grace_frac: float = Field(
-        0.5, gt=0, le=1, description="share of the schedule before the first rung; epoch-1 scores barely rank configs"
+        0.5,
+        ge=0.01,
+        le=1,
+        description="share of the schedule before the first rung; epoch-1 scores barely rank configs",
     )
-    reduction_factor: float = Field(2.0, gt=1, le=10, description="one trial in so many goes on beyond a rung")
+    reduction_factor: float = Field(2.0, ge=1.1, le=10, description="one trial in so many goes on beyond a rung")
 
 
 class Asha:
@@ -29,7 +33,8 @@ class Asha:
 
     def __init__(self, config: AshaConfig) -> None:
         self._config = config
-        self._rungs: dict[int, dict[int, float]] = defaultdict(dict)  # rung step → trial number → score there
+        # Rung, as a share of the schedule → trial number → score there. Trials may differ in their number of steps.
+        self._rungs: dict[Fraction, dict[int, float]] = defaultdict(dict)
 
     def rungs(self, num_steps: int) -> tuple[int, ...]:
         """The steps, ascending, at which a trial of `num_steps` evaluations is compared. The last step is none."""
@@ -47,7 +52,7 @@ class Asha:
         """
         if step not in self.rungs(num_steps):
             return False
-        rung = self._rungs[step]
+        rung = self._rungs[Fraction(step, num_steps)]
         rung[trial_number] = score
         num_better = sum(peer < score for peer in rung.values())
         return num_better >= ceil(len(rung) / self._config.reduction_factor)

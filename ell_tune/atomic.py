@@ -6,21 +6,31 @@ from pathlib import Path
 from ell_tune.errors import UserError
 
 
-def check_parent(path: Path) -> None:
-    """Raises `UserError` if the folder that the file is to be written into does not exist."""
+def check_can_write(path: Path) -> None:
+    """Refuses a place where no file can be written, before any work is done for it.
+
+    Raises:
+        UserError: the directory does not exist, or `path` is no regular file.
+    """
     if not path.absolute().parent.is_dir():
-        raise UserError(
-            f"{path}: the file is written into an existing folder, but there is no folder {path.parent}. "
-            f"Make it, or give another --out."
-        )
+        raise UserError(f"{path}: the directory {path.parent} must exist, but it does not. Create it first.")
+    # A rename would replace a device such as /dev/stdout by a file of that name.
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: the name of a file to write is needed, but this is a directory or a device.")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 file under a temporary name, then renames it."""
-    check_parent(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_whole(path: Path, text: str) -> None:
+    """Writes a UTF-8 file under a temporary name and renames it, so that a half-written file is never seen.
+
+    Raises:
+        UserError: the directory does not exist or cannot be written to, or `path` is no regular file.
+    """
+    temporary_path = path.with_name(f".{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        check_can_write(path)
+        temporary_path.write_text(text, encoding="utf-8", newline="")
+        os.replace(temporary_path, path)
+    except OSError as error:
+        raise UserError(f"{path}: the file cannot be written: {error.strerror}.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        temporary_path.unlink(missing_ok=True)

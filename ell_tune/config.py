@@ -2,12 +2,14 @@
 
 import operator
 from functools import reduce
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from ell_tune.dotted import component_models, field_paths, nearest
+
+ConfigT = TypeVar("ConfigT", bound="StrictConfig")
 
 
 class StrictConfig(BaseModel):
@@ -35,7 +37,7 @@ def or_off(config: Any) -> Any:
     return Annotated[config | None, BeforeValidator(_off_to_none)]
 
 
-def validate(config: type[StrictConfig], values: Any) -> StrictConfig:
+def validate(config: type[ConfigT], values: Any) -> ConfigT:
     """`values` as a `config`.
 
     Raises:
@@ -46,8 +48,8 @@ def validate(config: type[StrictConfig], values: Any) -> StrictConfig:
         return config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        path = _dotted(config, first["loc"], keep_last=first["type"] == "extra_forbidden")
-        raise InvalidConfig(path, _reason(config, path, first), error.error_count()) from None
+        path, owners = _locate(config, first["loc"])
+        raise InvalidConfig(path, _reason(config, path, owners, first), error.error_count()) from None
 
 
 class InvalidConfig(ValueError):
@@ -55,41 +57,48 @@ class InvalidConfig(ValueError):
 
     def __init__(self, path: str, reason: str, num_errors: int) -> None:
         self.path = path
-        more = f" ({num_errors - 1} more errors follow)" if num_errors > 1 else ""
+        more = f" (the first of {num_errors} errors)" if num_errors > 1 else ""
         super().__init__(f"{path + ': ' if path else ''}{reason}{more}")
 
 
-def _dotted(config: type[StrictConfig], loc: tuple[int | str, ...], keep_last: bool) -> str:
-    """pydantic's location without the tags that it adds for the members of a choice."""
+def _locate(config: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, list[type[BaseModel]]]:
+    """pydantic's location as a dotted path, and the configs that what stands there belongs to, or consists of.
+
+    After a choice of several components pydantic names the one chosen, which is no part of the path.
+    """
     models: list[type[BaseModel]] = [config]
+    owners = models
     parts: list[str] = []
-    for index, part in enumerate(loc):
-        owners = [model for model in models if part in model.model_fields]
-        if owners:
-            models = [
-                inner for owner in owners for inner in component_models(owner.model_fields[str(part)].annotation)
-            ]
-            parts.append(str(part))
-        elif isinstance(part, int) or (keep_last and index == len(loc) - 1):
-            parts.append(str(part))
-    return ".".join(parts)
+    for part in loc:
+        if len(models) > 1:
+            models = [model for model in models if part in get_args(model.model_fields["name"].annotation)]
+            continue
+        parts.append(str(part))
+        owners = models
+        info = models[0].model_fields.get(str(part)) if models else None
+        models = [] if info is None else component_models(info.annotation)
+    return ".".join(parts), models or owners
 
 
-def _reason(config: type[StrictConfig], path: str, error: ErrorDetails) -> str:
+def _reason(config: type[BaseModel], path: str, owners: list[type[BaseModel]], error: ErrorDetails) -> str:
     found = error["input"]
     match error["type"]:
-        case "extra_forbidden":
-            parent = path.rpartition(".")[0]
-            siblings = [p for p in field_paths(config) if p.rpartition(".")[0] == parent] or field_paths(config)
-            return f"there is no such field. {nearest(path, siblings)}"
+        case "extra_forbidden" if owners:
+            name = path.rpartition(".")[2]
+            siblings = [sibling for owner in owners for sibling in owner.model_fields]
+            elsewhere = [other for other in field_paths(config) if other.endswith(f".{name}") and other != path]
+            return f"there is no such field. {nearest(name, siblings + elsewhere)}"
         case "missing":
             return "this field must be given, but it is missing."
         case "value_error":
             return f"{error['ctx']['error']}."
         case "union_tag_invalid":
             return f"`name` must be one of {error['ctx']['expected_tags']}, got {error['ctx']['tag']!r}."
-        case "union_tag_not_found":
-            return f"a mapping with a `name` is needed (`{{name: ...}}`), got {found!r}."
+        case "union_tag_not_found" | "model_attributes_type":
+            names = [str(name) for owner in owners for name in get_args(owner.model_fields["name"].annotation)]
+            return f"a mapping with a `name` is needed (`{{name: ...}}`, one of {', '.join(names)}), got {found!r}."
+        case "model_type" if owners:
+            return f"a mapping of {', '.join(owners[0].model_fields)} is needed, got {found!r}."
         case _:
             rule = error["msg"][0].lower() + error["msg"][1:]
             return f"{rule}, got {found!r}."

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -81,9 +80,7 @@ def read_csv(path: Path) -> CsvTable:
     header, *rows = records
     if not rows:
         raise UserError(f"{path}: one row per essay is needed, but the file has only a header.")
-    ragged = [
-        f"row {row} has {len(cells)}" for row, cells in enumerate(rows, start=1) if len(cells) != len(header)
-    ]
+    ragged = [f"row {row} has {len(cells)}" for row, cells in enumerate(rows, start=1) if len(cells) != len(header)]
     if ragged:
         raise UserError(
             f"{path}: every row must have as many cells as the header, which has {len(header)}, but "
@@ -119,9 +116,7 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file. Give the path of a CSV file.") from None
     except IsADirectoryError:
-        raise UserError(
-            f"{path}: a CSV file is needed, but this is a directory. Name the file in it."
-        ) from None
+        raise UserError(f"{path}: a CSV file is needed, but this is a directory. Name the file in it.") from None
     except OSError as error:
         raise UserError(f"{path}: the file cannot be read: {error.strerror}.") from None
     try:
@@ -142,28 +137,3 @@ def to_csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     writer.writerow(columns)
     writer.writerows(rows)
     return buffer.getvalue()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a UTF-8 file under a temporary name and renames it, so that a half-written file is never seen.
-
-    Raises:
-        UserError: the directory does not exist or cannot be written to, or `path` is no regular file.
-    """
-    temporary_path = path.with_name(f".{os.getpid()}.tmp")
-    try:
-        if not path.parent.is_dir():
-            raise UserError(
-                f"{path}: the directory {path.parent} must exist, but it does not. Create it first."
-            )
-        # A rename would replace a device such as /dev/stdout by a file of that name.
-        if path.exists() and not path.is_file():
-            raise UserError(
-                f"{path}: the name of a file to write is needed, but this is a directory or a device."
-            )
-        temporary_path.write_text(text, encoding="utf-8", newline="")
-        os.replace(temporary_path, path)
-    except OSError as error:
-        raise UserError(f"{path}: the file cannot be written: {error.strerror}.") from None
-    finally:
-        temporary_path.unlink(missing_ok=True)

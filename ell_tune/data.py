@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from ell_tune.atomic import write_whole
 from ell_tune.config import StrictConfig
-from ell_tune.csv_table import CsvTable, first_few, read_csv, shown, to_csv, write_whole
+from ell_tune.csv_table import CsvTable, first_few, read_csv, shown, to_csv
 from ell_tune.errors import UserError
 
 FB3_TARGETS = ("cohesion", "syntax", "vocabulary", "phraseology", "grammar", "conventions")
@@ -27,9 +28,7 @@ class DataConfig(StrictConfig):
 
     id_column: str = Field(default="text_id", min_length=1, description="column with each essay's unique id")
     text_column: str = Field(default="full_text", min_length=1, description="column with the essays")
-    targets: list[str] = Field(
-        default=list(FB3_TARGETS), min_length=1, description="columns with scores, in order"
-    )
+    targets: list[str] = Field(default=list(FB3_TARGETS), min_length=1, description="columns with scores, in order")
     min_score: float = Field(default=1.0, allow_inf_nan=False, description="lowest score of the rubric")
     max_score: float = Field(default=5.0, allow_inf_nan=False, description="highest score of the rubric")
 
@@ -44,8 +43,7 @@ class DataConfig(StrictConfig):
             )
         if not self.min_score < self.max_score:
             raise ValueError(
-                f"min_score must be below max_score, but got min_score={self.min_score} and "
-                f"max_score={self.max_score}"
+                f"min_score must be below max_score, but got min_score={self.min_score} and max_score={self.max_score}"
             )
         return self
 

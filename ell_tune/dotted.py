@@ -49,17 +49,28 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield path, value
 
 
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the nested `changes` laid over it.
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any], *models: type[BaseModel]) -> dict[str, Any]:
+    """`base` with the nested `changes` laid over it, both values for a config of one of the `models`.
 
-    A mapping that names a component (`name:`) other than the one in `base` replaces it whole, because the old
-    component's fields mean nothing to the new one.
+    Where a field takes one of several components, a mapping with another `name` than the one in `base` replaces it
+    whole, because the old component's fields mean nothing to the new one.
     """
     result = deepcopy(dict(base))
     for key, value in changes.items():
         old = result.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping) and value.get("name") in (None, old.get("name")):
-            result[key] = merged(old, value)
+        inner = [
+            component
+            for model in models
+            if key in model.model_fields
+            for component in component_models(model.model_fields[key].annotation)
+        ]
+        is_other = isinstance(value, Mapping) and len(inner) > 1 and "name" in value
+        if (
+            isinstance(value, Mapping)
+            and isinstance(old, Mapping)
+            and not (is_other and value["name"] != old.get("name"))
+        ):
+            result[key] = merged(old, value, *inner)
         else:
             result[key] = deepcopy(value)
     return result

@@ -7,15 +7,17 @@ scheduler passes on every evaluation, and the searcher only hands out jobs.
 import os
 import signal
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import floor
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
+from ray.actor import ActorHandle
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -49,11 +51,18 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
         Interrupted: SIGINT or SIGTERM; jobs in flight were ended at once.
     """
     run = _Run(source)
-    prepared_essays = PreparedEssays.remote(workload.trainable_name, list(essays))
+    prepared_essays: ActorHandle[Any] = ray.remote(num_cpus=0)(PreparedEssays).remote(
+        workload.trainable_name, list(essays)
+    )
     with tempfile.TemporaryDirectory(prefix="ell-tune-ray-") as scratch, _interrupts(run):
         tuner = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(run_job, workload=workload, prepared_essays=prepared_essays),
+                tune.with_parameters(
+                    run_job,
+                    workload=workload,
+                    prepared_essays=prepared_essays,
+                    num_threads=max(1, floor(resources.cpus_per_trial)),
+                ),
                 {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
             ),
             tune_config=tune.TuneConfig(
@@ -110,7 +119,7 @@ class _JobSearcher(Searcher):
         super().__init__()
         self._run = run
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]  # FINISHED is a str
         if self._run.error is not None:
             return Searcher.FINISHED
         job = self._run.source.next_job()
@@ -151,12 +160,20 @@ class _JobScheduler(FIFOScheduler):
                 pass  # the run is being ended; the job stays as it is in the study
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        error = trial.get_error()
-        if isinstance(error, ray.exceptions.RayError) and not isinstance(error, ray.exceptions.RayTaskError):
+        error = _error_of(trial)
+        if isinstance(error, ray.exceptions.RayActorError):
             failure = f"its worker or node was lost {MAX_LOST_WORKERS + 1} times, the last time: {_first_line(error)}"
             self._run.source.on_end(_job_of(trial), JobEnd(score=None, failure=failure))
         else:
             self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}: {error}")
+
+
+def _error_of(trial: Trial) -> Exception:
+    # `trial.get_error` looks where Tune copies the file to only later.
+    assert trial.pickled_error_file is not None
+    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    assert isinstance(error, Exception)
+    return error
 
 
 def _first_line(error: Exception) -> str:
@@ -179,9 +196,6 @@ class _RunStopper(tune.Stopper):
 @contextmanager
 def _interrupts(run: _Run) -> Iterator[None]:
     """The first SIGINT or SIGTERM ends the run in order; a second SIGINT ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         run.error = run.error or Interrupted()

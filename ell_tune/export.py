@@ -6,12 +6,12 @@ from typing import Any
 
 import yaml
 
-from ell_tune.atomic import write_text
+from ell_tune.atomic import write_whole
 from ell_tune.config import InvalidConfig, StrictConfig, validate
 from ell_tune.data import DataConfig
 from ell_tune.dotted import expand
 from ell_tune.errors import UserError
-from ell_tune.leaderboard import ranked
+from ell_tune.ranking import ranked
 from ell_tune.records import TrialState
 from ell_tune.study import Study
 from ell_tune.trainable import load_trainable
@@ -55,10 +55,10 @@ def export(study: Study, num_best: int, out_dir: Path) -> list[Path]:
         }
         path = out_dir / f"{rank + 1:02d}-trial-{trial.number:04d}.yaml"
         header = (
-            f"# Trial {trial.number} of study {record.name}: score {trial.score:.4f} on one fold. A search flatters its\n"
-            f"# leader; `ell-tune retrain` gives the cross-validated score.\n"
+            f"# Trial {trial.number} of study {record.name}: score {trial.score:.4f} on one fold.\n"
+            f"# A search flatters its leader; `ell-tune retrain` gives the cross-validated score.\n"
         )
-        write_text(path, header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        write_whole(path, header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         paths.append(path)
     return paths
 
@@ -70,7 +70,13 @@ def load_exported(path: Path) -> ExportedConfig:
         UserError: a missing or unknown section, or a field outside its legal range, with the file's line.
     """
     source = load_yaml(path)
-    allowed = {"trainable": str, "data": dict, "seed": int, "artifacts": (str, type(None)), "config": dict}
+    allowed: dict[str, type | tuple[type, ...]] = {
+        "trainable": str,
+        "data": dict,
+        "seed": int,
+        "artifacts": (str, type(None)),
+        "config": dict,
+    }
     for name, value in source.data.items():
         if name not in allowed or not isinstance(value, allowed[name]):
             raise UserError(
@@ -80,7 +86,7 @@ def load_exported(path: Path) -> ExportedConfig:
     missing = {"trainable", "config"} - set(source.data)
     if missing:
         raise UserError(
-            f"{path}: a config file needs {' and '.join(sorted(missing))}. `ell-tune export DIR --top K --out CONFIG_DIR` "
+            f"{path}: a config file needs {' and '.join(sorted(missing))}. `ell-tune export DIR --top K --out DIR` "
             f"writes such files; a space file is for `ell-tune search`."
         )
     name = source.data["trainable"]

@@ -10,7 +10,8 @@ import numpy as np
 from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 from numpy.typing import NDArray
 
-from ell_tune.csv_table import CsvTable, first_few, read_csv, shown, to_csv, write_whole
+from ell_tune.atomic import write_whole
+from ell_tune.csv_table import CsvTable, first_few, read_csv, shown, to_csv
 from ell_tune.data import Essays
 from ell_tune.errors import UserError
 
@@ -127,9 +128,7 @@ def _check_same_ids(path: Path, fold_of_id: dict[str, int], essays: Essays) -> N
     without_essay = [shown(id_) for id_ in fold_of_id if id_ not in known_ids]
     differences = []
     if without_fold:
-        differences.append(
-            f"{len(without_fold)} of {len(essays)} essays have no fold ({first_few(without_fold)})"
-        )
+        differences.append(f"{len(without_fold)} of {len(essays)} essays have no fold ({first_few(without_fold)})")
     if without_essay:
         differences.append(f"{len(without_essay)} ids in it are no essays ({first_few(without_essay)})")
     if differences:

@@ -1,27 +1,13 @@
 """`ell-tune leaderboard`: every trial of a study, the best first, each shown as what it is."""
 
-from collections.abc import Sequence
-from math import inf
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from ell_tune.progress import STYLES, distinguishing, duration
-from ell_tune.records import StudyRecord, TrialRecord, TrialState
-
-_ORDER = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.STOPPED, TrialState.FAILED)
-
-
-def ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Complete trials by score, then the others: a score of fewer steps does not compete with one of all."""
-
-    def key(trial: TrialRecord) -> tuple[int, int, float, int]:
-        score = inf if trial.score is None else trial.score
-        return _ORDER.index(trial.state), -trial.steps, score, trial.number
-
-    complete = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: (t.score, t.number))
-    return complete + sorted((t for t in trials if t.state != TrialState.COMPLETE), key=key)
+from ell_tune.ranking import ranked
+from ell_tune.records import StudyRecord
 
 
 def as_rows(record: StudyRecord) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """A model folder: the members that `ell-tune retrain` trained, and how well they did out of fold.
 
-    model.json              members, columns, cross-validated score; written last, so a folder with it is whole
-    folds.csv               which essay was out of which fold
-    oof.csv                 out-of-fold predictions, averaged over the configs, keyed by the essay's id
-    members/NAME/weights/   what the trainable's `predict` needs
+model.json              members, columns, cross-validated score; written last, so a folder with it is whole
+folds.csv               which essay was out of which fold
+oof.csv                 out-of-fold predictions, averaged over the configs, keyed by the essay's id
+members/NAME/weights/   what the trainable's `predict` needs
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ell_tune.atomic import write_text
+from ell_tune.atomic import write_whole
 from ell_tune.data import DataConfig
 from ell_tune.errors import UserError
 from ell_tune.trainable import load_trainable
@@ -52,7 +52,7 @@ def save_model(model_dir: Path, model: Model) -> None:
         "cv": model.cv,
         "provenance": model.provenance,
     }
-    write_text(model_dir / "model.json", json.dumps(content, indent=1))
+    write_whole(model_dir / "model.json", json.dumps(content, indent=1))
 
 
 def load_model(model_dir: Path) -> Model:

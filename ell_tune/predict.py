@@ -4,7 +4,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from ell_tune.atomic import check_parent
+from ell_tune.atomic import check_can_write
 from ell_tune.data import read_labelled, read_unlabelled, write_scores
 from ell_tune.metrics import mcrmse, rmse_per_target
 from ell_tune.model_folder import load_model, predict
@@ -16,7 +16,7 @@ def predict_file(model_dir: Path, test_path: Path, out: Path) -> int:
     Raises:
         UserError: something wrong with the model folder, the essays or the place to write to.
     """
-    check_parent(out)
+    check_can_write(out)
     model = load_model(model_dir)
     essays = read_unlabelled(test_path, model.data)
     write_scores(out, essays.ids, predict(model_dir, model, list(essays.texts)), model.data)

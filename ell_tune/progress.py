@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ell_tune.ranking import best_trial
 from ell_tune.records import TrialRecord, TrialState
 
 STYLES = {
@@ -51,13 +52,6 @@ def distinguishing(trial: TrialRecord) -> str:
 def short(value: Any) -> str:
     """A value as the leaderboard and the progress show it."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The leader: the best of the trials that ran their whole schedule or, while there is none, of all."""
-    scored = [trial for trial in trials if trial.score is not None and trial.state != TrialState.FAILED]
-    complete = [trial for trial in scored if trial.state == TrialState.COMPLETE]
-    return min(complete or scored, key=lambda trial: trial.score or inf, default=None)
 
 
 def duration(seconds: float) -> str:

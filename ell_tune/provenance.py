@@ -30,15 +30,18 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit that ell-tune runs from, marked where the tree differs from it; None outside a checkout."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+    """The commit that ell-tune runs from, marked where the tree differs; None outside a checkout of ell-tune."""
+    package_dir = Path(__file__).parent
+    # An installed ell-tune may lie in a virtual environment within another project's checkout.
+    if _git(package_dir, "rev-parse", "--show-prefix") != f"{package_dir.name}/":
         return None
-    return described.stdout.strip() or None
+    return _git(package_dir, "describe", "--always", "--exclude=*", "--dirty", "--abbrev=12") or None
+
+
+def _git(directory: Path, *arguments: str) -> str:
+    """What git prints; nothing where it fails or is not installed."""
+    try:
+        result = subprocess.run(["git", *arguments], cwd=directory, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.strip()

@@ -15,6 +15,7 @@ from ell_tune.errors import UserError
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no calls home
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # no tables of its own
     "TUNE_GLOBAL_CHECKPOINT_S": "600",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -40,7 +41,9 @@ def connected(address: str | None) -> Iterator[str]:
         ) from None
     try:
         url = getattr(context, "dashboard_url", None)
-        yield f"Ray dashboard: http://{url} (its token: `ray get-auth-token`)" if url else "Ray runs without a dashboard"
+        yield (
+            f"Ray dashboard: http://{url} (its token: `ray get-auth-token`)" if url else "Ray runs without a dashboard"
+        )
     finally:
         ray.shutdown()
 

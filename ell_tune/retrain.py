@@ -105,9 +105,7 @@ class Retraining:
         return self.common.artifacts or str((self.model_dir / "members").resolve())
 
 
-def prepare_retraining(
-    config_paths: Sequence[Path], train_path: Path, model_dir: Path, num_folds: int
-) -> Retraining:
+def prepare_retraining(config_paths: Sequence[Path], train_path: Path, model_dir: Path, num_folds: int) -> Retraining:
     """Reads the configs and the essays, and makes the folds.
 
     Raises:

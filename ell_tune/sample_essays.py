@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ell_tune import sample_language as language
-from ell_tune.csv_table import to_csv, write_whole
+from ell_tune.atomic import write_whole
+from ell_tune.csv_table import to_csv
 from ell_tune.data import FB3_TARGETS, DataConfig
 from ell_tune.errors import UserError
 
@@ -70,8 +71,7 @@ def _make_directory(out_dir: Path) -> None:
         out_dir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(
-            f"{out_dir}: a directory for the sample data is needed, but this is a file, or lies in one. Name "
-            f"another."
+            f"{out_dir}: a directory for the sample data is needed, but this is a file, or lies in one. Name another."
         ) from None
     except OSError as error:
         raise UserError(f"{out_dir}: the directory cannot be made: {error.strerror}.") from None
@@ -108,9 +108,7 @@ def _draw_skills(rng: np.random.Generator) -> NDArray[np.float64]:
     """One skill per target, each standard normal: a shared ability and a part of its own."""
     ability = rng.normal()
     own_C = rng.normal(size=len(FB3_TARGETS))
-    skill_C: NDArray[np.float64] = (
-        math.sqrt(_SKILL_CORRELATION) * ability + math.sqrt(1 - _SKILL_CORRELATION) * own_C
-    )
+    skill_C: NDArray[np.float64] = math.sqrt(_SKILL_CORRELATION) * ability + math.sqrt(1 - _SKILL_CORRELATION) * own_C
     return skill_C
 
 

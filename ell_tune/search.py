@@ -129,9 +129,7 @@ class SearchSource:
         score = progress.score if isfinite(progress.score) else inf
         flight.curve[progress.step] = score
         flight.trial.report(score, progress.step)
-        self._tracker.trial_reported(
-            flight.trial.number, progress.step, {"score": progress.score, **progress.metrics}
-        )
+        self._tracker.trial_reported(flight.trial.number, progress.step, {"score": progress.score, **progress.metrics})
         self._show(flight)
 
     def on_end(self, job: Job, end: JobEnd) -> None:

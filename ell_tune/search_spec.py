@@ -7,31 +7,30 @@
     base: {training.num_epochs: 2}          # fixed fields of the trainable's Config, nested or dotted
     search: {optimizer.lr: {log: [1e-5, 1e-4]}}     # see `ell_tune.space`
     enqueue: [{optimizer.lr: 2e-5}]         # configs to run first, after the base config itself
+
+A key may be dotted everywhere.
 """
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
 from pydantic import Field
 
 from ell_tune.asha import AshaConfig
-from ell_tune.config import InvalidConfig, StrictConfig, one_of, or_off, validate
+from ell_tune.config import ConfigT, InvalidConfig, StrictConfig, one_of, or_off, validate
 from ell_tune.data import DataConfig
 from ell_tune.domain_clauses import ClauseError, is_under, parse_domains
-from ell_tune.dotted import expand, field_paths, flatten, merged, nearest, set_at
+from ell_tune.dotted import field_paths, flatten, merged, nearest, set_at
 from ell_tune.errors import UserError
 from ell_tune.samplers import RandomConfig, TpeConfig
 from ell_tune.space import OutsideDomain, Space
+from ell_tune.space_document import SpaceDocument
 from ell_tune.tracking import TrackingConfig
 from ell_tune.trainable import Trainable, load_trainable
-from ell_tune.yaml_source import YamlPath, YamlSource, load_yaml, parse_yaml_value
-
-
-ConfigT = TypeVar("ConfigT", bound=StrictConfig)
+from ell_tune.yaml_source import YamlPath
 
 
 class StudyConfig(StrictConfig):
@@ -61,130 +60,98 @@ class SearchSpec:
     document: dict[str, Any]  # the file as plain data, after `--set`: what a study remembers
 
 
-_SECTIONS = ("trainable", "data", "study", "tracking", "base", "search", "enqueue")
-
-
 def load_search_spec(path: Path, settings: Sequence[str] = ()) -> SearchSpec:
     """Reads a space file and lays `--set PATH=VALUE` settings over it.
 
-    A setting of a searched path fixes it: it is not searched then.
+    A setting of a searched path fixes it: it is not searched then, and enqueued configs have it too.
 
     Raises:
         UserError: an unknown section or field, a value or bound outside its legal range, a path both fixed and
-            searched, a first value outside its search. The message names the file's line.
+            searched, a first value outside its search. The message names the file's line, or the setting.
     """
-    source = load_yaml(path)
-    document = deepcopy(source.data)
-    for name in document:
-        if name not in _SECTIONS:
-            raise UserError(f"{source.where((name,))}: there is no section {name!r}. {nearest(name, list(_SECTIONS))}")
-    for setting in settings:
-        _apply_setting(document, setting)
-    return _Reader(source, document).read()
-
-
-def _apply_setting(document: dict[str, Any], setting: str) -> None:
-    path, equals, text = setting.partition("=")
-    if not equals or not path.strip():
-        raise UserError(f"--set takes PATH=VALUE, for example --set training.num_epochs=2, but got {setting!r}.")
+    document = SpaceDocument(path)
     try:
-        value = parse_yaml_value(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {setting}: the part after '=' must be a YAML value, but got {text!r}.") from None
-    section, _, rest = path.strip().partition(".")
-    if section in ("data", "study", "tracking") and rest:
-        document[section] = merged(expand(document.get(section) or {}), expand({rest: value}))
-        return
-    document["base"] = merged(expand(document.get("base") or {}), expand({path.strip(): value}))
-    document["search"] = {
-        searched: clause
-        for searched, clause in (document.get("search") or {}).items()
-        if not is_under(searched, path.strip()) and not is_under(path.strip(), searched)
-    }
+        trainable = load_trainable(document.data["trainable"])
+    except UserError as error:
+        raise document.error(("trainable",), str(error)) from None
+    for setting in settings:
+        document.apply(
+            setting, {"data": DataConfig, "study": StudyConfig, "tracking": TrackingConfig, "base": trainable.Config}
+        )
+    return _Reader(document, trainable).read()
 
 
 class _Reader:
-    """Turns a document into a `SearchSpec`, pointing at the source's lines where something is wrong."""
+    """Turns a document into a `SearchSpec`, pointing at where something is wrong."""
 
-    def __init__(self, source: YamlSource, document: dict[str, Any]) -> None:
-        self._source = source
+    def __init__(self, document: SpaceDocument, trainable: Trainable) -> None:
         self._document = document
+        self._trainable = trainable
 
     def read(self) -> SearchSpec:
-        name = self._document.get("trainable")
-        if not isinstance(name, str):
-            raise self._error(("trainable",), "a dotted module name is needed, such as trainables.regressor")
-        trainable = load_trainable(name)
-        study = self._section("study", StudyConfig)
+        document = self._document
+        study = self._checked(StudyConfig, document.mapping("study"), ("study",))
         if study.fold >= study.num_folds:
-            raise self._error(
+            raise document.error(
                 ("study", "fold"), f"study.fold must be below study.num_folds, got {study.fold} of {study.num_folds}"
             )
-        space = self._space(trainable)
-        tracking = self._document.get("tracking", False)
+        tracking = None
+        if isinstance(document.data.get("tracking"), Mapping):
+            tracking = self._checked(TrackingConfig, document.mapping("tracking"), ("tracking",))
+        space = self._space()
         return SearchSpec(
-            trainable_name=name,
-            trainable=trainable,
-            data=self._section("data", DataConfig),
+            trainable_name=document.data["trainable"],
+            trainable=self._trainable,
+            data=self._checked(DataConfig, document.mapping("data"), ("data",)),
             study=study,
-            tracking=None if tracking in (False, None, "off") else self._section("tracking", TrackingConfig),
+            tracking=tracking,
             space=space,
-            enqueue=self._enqueue(trainable, space),
-            document=self._document,
+            enqueue=self._enqueue(space),
+            document=document.data,
         )
 
-    def _error(self, yaml_path: YamlPath, message: str) -> UserError:
-        return UserError(f"{self._source.where(yaml_path)}: {message}.")
-
-    def _mapping(self, name: str) -> dict[str, Any]:
-        value = self._document.get(name)
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise self._error((name,), f"`{name}:` must hold a mapping, but it holds {value!r}")
-        return value
-
-    def _section(self, name: str, config: type[ConfigT]) -> ConfigT:
+    def _checked(self, config: type[ConfigT], values: Mapping[str, Any], yaml_path: YamlPath) -> ConfigT:
         try:
-            return validate(config, expand(self._mapping(name)))  # type: ignore[return-value]
+            return validate(config, values)
         except InvalidConfig as error:
-            raise self._error((name, *error.path.split(".")), f"{name}.{error}".rstrip(".")) from None
+            section = "".join(f"[{key}]" if isinstance(key, int) else key for key in yaml_path)
+            raise self._document.error(
+                (*yaml_path, error.path), f"{section}{'.' if error.path else ': '}{error}"
+            ) from None
 
-    def _space(self, trainable: Trainable) -> Space:
-        fixed, clauses = expand(self._mapping("base")), self._mapping("search")
-        base = self._config(trainable, fixed, ("base",))
-        known = field_paths(trainable.Config)
-        fixed_paths = [path for path, _ in flatten(fixed)]
+    def _space(self) -> Space:
+        fixed, clauses = self._document.mapping("base"), self._document.clauses
+        base = self._checked(self._trainable.Config, fixed, ("base",)).model_dump()
         for path in clauses:
-            if path not in known:
-                raise self._error(("search", path), f"search.{path}: there is no such field. {nearest(path, known)}"[:-1])
-            for other in [*fixed_paths, *(clause for clause in clauses if clause != path)]:
-                if is_under(other, path) or (other in fixed_paths and is_under(path, other)):
-                    raise self._error(
-                        ("search", path),
-                        f"a path is either fixed or searched, once, but search.{path} and {other} both set it; "
-                        f"remove one of them",
-                    )
+            self._check_searchable(path, fixed, clauses)
         try:
-            return parse_domains(trainable.Config, base, clauses)
+            return parse_domains(self._trainable.Config, base, clauses)
         except ClauseError as error:
-            raise self._error(("search", *error.clause_path), str(error)) from None
+            raise self._document.error(("search", *error.clause_path), str(error)) from None
 
-    def _config(self, trainable: Trainable, values: Mapping[str, Any], yaml_path: YamlPath) -> dict[str, Any]:
-        try:
-            return validate(trainable.Config, values).model_dump()
-        except InvalidConfig as error:
-            dotted, nested = (*yaml_path, error.path), (*yaml_path, *error.path.split("."))
-            where = dotted if dotted in self._source.lines else nested
-            raise self._error(where, f"{yaml_path[0]}: {error}".rstrip(".")) from None
+    def _check_searchable(self, path: str, fixed: Mapping[str, Any], clauses: Mapping[str, Any]) -> None:
+        known = field_paths(self._trainable.Config)
+        if path not in known:
+            raise self._document.error(
+                ("search", path), f"search.{path}: there is no such field. {nearest(path, known)}"
+            )
+        # An empty mapping fixes nothing: `swa: {}` is SWA with its defaults, any of which may be searched.
+        fixed_paths = [other for other, value in flatten(fixed) if value != {} or is_under(other, path)]
+        twice = [f"base.{other}" for other in fixed_paths if is_under(other, path) or is_under(path, other)]
+        twice += [f"search.{other}" for other in clauses if other != path and is_under(other, path)]
+        if twice:
+            raise self._document.error(
+                ("search", path),
+                f"a field is given once, fixed or searched, but both search.{path} and {twice[0]} set it; "
+                f"remove one of them",
+            )
 
-    def _enqueue(self, trainable: Trainable, space: Space) -> tuple[dict[str, Any], ...]:
-        entries = self._document.get("enqueue") or []
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise self._error(("enqueue",), "`enqueue:` must hold a list of mappings (path: value)")
+    def _enqueue(self, space: Space) -> tuple[dict[str, Any], ...]:
+        model = self._trainable.Config
         configs = [dict(space.base)]
-        for index, entry in enumerate(entries):
-            config = self._config(trainable, merged(space.base, expand(entry)), ("enqueue", index))
+        for index, entry in enumerate(self._document.enqueue):
+            values = self._document.with_settings(merged(space.base, entry, model), space.base)
+            config = self._checked(model, values, ("enqueue", index)).model_dump()
             self._check_enqueued(space, config, index)
             if config not in configs:
                 configs.append(config)
@@ -194,16 +161,18 @@ class _Reader:
         try:
             space.encode(config)
         except OutsideDomain as error:
-            raise self._error(("enqueue", index), f"enqueue[{index}]: {error}; widen the search or change it") from None
+            raise self._document.error(
+                ("enqueue", index), f"enqueue[{index}]: {error}; widen the search, or change the value"
+            ) from None
         fixed_part, base_part = deepcopy(config), deepcopy(dict(space.base))
         for path in space.domains:
             set_at(fixed_part, path, None)
             set_at(base_part, path, None)
         base_leaves = dict(flatten(base_part))
-        changed = [path for path, value in flatten(fixed_part) if base_leaves.get(path) != value]
+        changed = [path for path, value in flatten(fixed_part) if path not in base_leaves or base_leaves[path] != value]
         if changed:
-            raise self._error(
-                ("enqueue", index),
+            raise self._document.error(
+                ("enqueue", index, changed[0]),
                 f"enqueue[{index}]: an enqueued config may set searched fields only, but it sets {', '.join(changed)} "
                 f"to another value than base; search {changed[0]} (a choice will do), or leave it out",
             )

@@ -10,8 +10,9 @@
       swa:
         choice: [off, {start_frac: {float: [0.5, 0.9]}}]
 
-In Optuna a searched field carries its dotted path as its name, one inside a choice the alternative's label too:
-`pooling[lstm].hidden_size`.
+A field that is there only with one alternative is searched inside that alternative: `swa.start_frac` alone is refused
+while `swa` is off in the base config. In Optuna a searched field carries its dotted path as its name, one inside a
+choice the alternative's label too: `pooling[lstm].hidden_size`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,9 +43,6 @@ class Domain(Protocol):
     def names(self, name: str) -> Iterator[str]:
         """The Optuna parameters that the domain may use."""
 
-    def corners(self) -> Iterator[Any]:
-        """Values at the edges of the domain: where these are legal, every value is."""
-
 
 @dataclass(frozen=True)
 class Numeric:
@@ -63,16 +61,13 @@ class Numeric:
     def encode(self, name: str, value: Any) -> dict[str, Any]:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not self.low <= value <= self.high:
-            raise OutsideDomain(f"{name} = {value!r} lies outside the searched [{self.low:g}, {self.high:g}]")
+            raise OutsideDomain(f"{name} = {value!r} lies outside the searched [{self.low}, {self.high}]")
         if self.kind == "int" and (value - self.low) % self.step:
-            raise OutsideDomain(f"{name} = {value!r} is not {self.low:g} plus a multiple of the step {self.step}")
-        return {name: value}
+            raise OutsideDomain(f"{name} = {value!r} is not {self.low} plus a multiple of the step {self.step}")
+        return {name: int(value) if self.kind == "int" else float(value)}
 
     def names(self, name: str) -> Iterator[str]:
         yield name
-
-    def corners(self) -> Iterator[Any]:
-        yield from (int(self.low), int(self.high)) if self.kind == "int" else (self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -92,22 +87,26 @@ class Choice:
 
     def suggest(self, name: str, trial: optuna.Trial) -> Any:
         label = trial.suggest_categorical(name, [alternative.label for alternative in self.alternatives])
-        chosen = next(alternative for alternative in self.alternatives if _same(alternative.label, label))
+        chosen = next(alternative for alternative in self.alternatives if alternative.label == label)
         value = deepcopy(chosen.value)
         for path, domain in chosen.nested.items():
             set_at(value, path, domain.suggest(_nested_name(name, chosen, path), trial))
         return value
 
     def encode(self, name: str, value: Any) -> dict[str, Any]:
+        labels = ", ".join(str(alternative.label) for alternative in self.alternatives)
+        problem = OutsideDomain(f"{name} = {value!r} is none of the searched alternatives ({labels})")
         for alternative in self.alternatives:
             if not _matches(alternative, value):
                 continue
             params: dict[str, Any] = {name: alternative.label}
-            for path, domain in alternative.nested.items():
-                params |= domain.encode(_nested_name(name, alternative, path), get_at(value, path))
-            return params
-        labels = ", ".join(str(alternative.label) for alternative in self.alternatives)
-        raise OutsideDomain(f"{name} = {value!r} is none of the searched alternatives ({labels})")
+            try:
+                for path, domain in alternative.nested.items():
+                    params |= domain.encode(_nested_name(name, alternative, path), get_at(value, path))
+                return params
+            except OutsideDomain as error:  # another alternative may hold the value as it is
+                problem = error
+        raise problem
 
     def names(self, name: str) -> Iterator[str]:
         yield name
@@ -115,28 +114,15 @@ class Choice:
             for path, domain in alternative.nested.items():
                 yield from domain.names(_nested_name(name, alternative, path))
 
-    def corners(self) -> Iterator[Any]:
-        for alternative in self.alternatives:
-            yield alternative.value
-            for path, domain in alternative.nested.items():
-                for corner in domain.corners():
-                    value = deepcopy(alternative.value)
-                    set_at(value, path, corner)
-                    yield value
-
 
 def _nested_name(name: str, alternative: Alternative, path: str) -> str:
     return f"{name}[{alternative.label}].{path}"
 
 
-def _same(a: Label, b: Label) -> bool:
-    return type(a) is type(b) and a == b  # True == 1 in Python, but not as a label
-
-
 def _matches(alternative: Alternative, value: Any) -> bool:
     """Whether `value` is the alternative but for its searched fields."""
     if not alternative.nested:
-        return bool(alternative.value == value) and isinstance(value, bool) == isinstance(alternative.value, bool)
+        return bool(alternative.value == value)
     if not isinstance(value, Mapping) or set(value) != set(alternative.value):
         return False
     fixed = deepcopy(alternative.value)
@@ -166,11 +152,15 @@ class Space:
         """The Optuna parameters whose suggestion would be this whole config.
 
         Raises:
-            OutsideDomain: a searched field lies outside its domain.
+            OutsideDomain: a searched field lies outside its domain, or the config's component has no such field.
         """
         params: dict[str, Any] = {}
         for path, domain in self.domains.items():
-            params |= domain.encode(path, get_at(config, path))
+            try:
+                value = get_at(config, path)
+            except KeyError:
+                raise OutsideDomain(f"{path} is searched, but the config has no such field") from None
+            params |= domain.encode(path, value)
         return params
 
     @property

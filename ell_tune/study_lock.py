@@ -26,8 +26,8 @@ def hold_study(study_dir: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise UserError(
-                f"{study_dir}: a study can be searched by one process at a time, and it is held by {_holder(file.read())}. "
-                f"Wait for it, end it, or give another --study folder."
+                f"{study_dir}: a study can be searched by one process at a time, and it is held by "
+                f"{_holder(file.read())}. Wait for it, end it, or give another --study folder."
             ) from None
         file.truncate(0)
         json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)

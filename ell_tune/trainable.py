@@ -99,11 +99,16 @@ def load_trainable(dotted_name: str) -> Trainable:
     Raises:
         UserError: no such module, or a module without one of the contract's names.
     """
+    if not all(part.isidentifier() for part in dotted_name.split(".")):
+        raise UserError(
+            f"trainable: a dotted module name is needed, such as 'trainables.regressor', but got {dotted_name!r}. "
+            f"A file's folder goes on PYTHONPATH, and its name without '.py' here."
+        )
     try:
         module: ModuleType = importlib.import_module(dotted_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not dotted_name.startswith(error.name):
-            raise
+        if error.name is None or not f"{dotted_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, but lacks something that it imports
         raise UserError(
             f"trainable: a dotted module name that can be imported is needed, but there is no module "
             f"{error.name!r} (got {dotted_name!r}). ell-tune ships 'trainables.regressor'; for your own, put its "

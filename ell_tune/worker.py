@@ -1,6 +1,7 @@
 """What runs inside a trial's actor: one job, from its config to its artifacts."""
 
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -14,6 +15,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray import ObjectRef, tune
+from ray._raylet import setproctitle
 from ray.actor import ActorHandle
 
 from ell_tune.artifacts import ArtifactFolder, FitCheckpoints, delete_checkpoints
@@ -39,9 +41,8 @@ class Workload:
     keeps_weights: bool
 
 
-@ray.remote(num_cpus=0)
 class PreparedEssays:
-    """Prepares the essays once for each preparation that trials ask for, and hands out references to the result."""
+    """An actor that prepares the essays once for each preparation that trials ask for, and hands out references."""
 
     def __init__(self, trainable_name: str, essays: list[str]) -> None:
         self._trainable_name = trainable_name
@@ -56,13 +57,16 @@ class PreparedEssays:
         return self._refs[key]
 
 
-def run_job(config: Mapping[str, Any], workload: Workload, prepared_essays: ActorHandle) -> None:
+def run_job(config: Mapping[str, Any], workload: Workload, prepared_essays: ActorHandle, num_threads: int) -> None:
     """The function that Ray Tune runs for every trial. `config["job"]` is the job; everything is told by `tune.report`.
 
     The last report holds `end`: `complete`, `failed` (a bad config), `user_error` or `bug`. Nothing that a trainable
     raises leaves this function, so what Tune sees fail is the machine's failure, and is retried.
     """
+    # Read by the numerical libraries when the trainable imports them; Ray's own setting yields to the user's shell.
+    os.environ["OMP_NUM_THREADS"] = str(num_threads)
     job = Job(**config["job"])
+    _show_in_dashboard(job.name)
     try:
         score = _fit(job, workload, prepared_essays)
     except (BadConfig, InvalidConfig) as error:
@@ -91,7 +95,7 @@ def _fit(job: Job, workload: Workload, prepared_essays: ActorHandle) -> float:
     folder = ArtifactFolder(workload.artifacts, job.name)
     with tempfile.TemporaryDirectory(prefix="ell-tune-") as scratch:
         checkpoints = FitCheckpoints(folder, Path(scratch))
-        result = trainable.fit(config, fold_data, checkpoints, _Reporter())
+        result = trainable.fit(config, fold_data, checkpoints, _Reporter(job.name))
         if workload.keeps_weights:
             folder.publish(WEIGHTS_ITEM, lambda directory: _copy_files(result.weights_dir, directory))
         folder.publish(RESULT_ITEM, lambda directory: _write_result(directory, job, result, fold_data.valid_rows))
@@ -109,7 +113,8 @@ def _prepared(prepared_essays: ActorHandle, preparation: StrictConfig) -> Any:
 class _Reporter:
     """Hands evaluations to Tune, each with the training time since the last."""
 
-    def __init__(self) -> None:
+    def __init__(self, job_name: str) -> None:
+        self._job_name = job_name
         self._last = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
@@ -117,7 +122,18 @@ class _Reporter:
         seconds, self._last = now - self._last, now
         # Blocks until the driver has decided; a stopped job ends here with SystemExit.
         tune.report({"progress": progress, "seconds": seconds})
+        _show_in_dashboard(f"{self._job_name} step {progress.step}/{progress.num_steps}")
         self._last = time.monotonic()
+
+
+def _show_in_dashboard(title: str) -> None:
+    """Names this process, which Ray's dashboard, `ps` and `top` show, after what it is doing.
+
+    An actor's own name cannot change, and actors are reused from trial to trial. Ray sets the title anew at each call
+    of the actor, that is before each evaluation; the prefix marks it as one of Ray's processes. Only Ray's own
+    function can set it: Ray owns the memory that holds it.
+    """
+    setproctitle(f"ray::{title}")
 
 
 def _copy_files(source: Path, destination: Path) -> None:

@@ -1,7 +1,9 @@
-"""A YAML file that remembers on which line each of its values stands, so that an error can point there."""
+"""A YAML file that remembers on which line each of its values stands, so that an error can point there.
+
+A key may be dotted: `optimizer.lr: 1` says the same as `optimizer: {lr: 1}`.
+"""
 
 import re
-from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,29 +21,31 @@ class YamlSource:
 
     path: Path
     data: dict[str, Any]
-    lines: dict[YamlPath, int]  # 1-based
+    lines: dict[YamlPath, int]  # 1-based; in a path, a dotted key is as many keys as it has parts
 
     def where(self, yaml_path: YamlPath) -> str:
         """`FILE, line N`, of the value or of its nearest ancestor that is written in the file."""
-        while yaml_path and yaml_path not in self.lines:
-            yaml_path = yaml_path[:-1]
-        line = self.lines.get(yaml_path)
-        return str(self.path) if line is None else f"{self.path}, line {line}"
+        keys = split_keys(yaml_path)
+        while keys and keys not in self.lines:
+            keys = keys[:-1]
+        return f"{self.path}, line {self.lines[keys]}" if keys else str(self.path)
+
+
+def split_keys(yaml_path: YamlPath) -> YamlPath:
+    """The path with every dotted key taken apart."""
+    return tuple(part for key in yaml_path for part in (key.split(".") if isinstance(key, str) else [key]))
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, with YAML 1.2 floats (PyYAML reads `1e-5` as text) and no duplicate keys."""
+    """The safe loader, with YAML 1.2 floats (PyYAML reads `1e-5` as text) and without aliases.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice in one mapping", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+    An alias may hold itself, or grow a small file into gigabytes; a space has no use for one.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise _error_at(self.peek_event().start_mark, "an alias (*name) cannot be used; write its value out")
+        return super().compose_node(parent, index)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -54,50 +58,91 @@ _Loader.add_implicit_resolver(
 
 def parse_yaml_value(text: str) -> Any:
     """Reads one YAML value, as `--set PATH=VALUE` takes it. Raises `yaml.YAMLError`."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    return _parse(text)[0]
 
 
 def load_yaml(path: Path) -> YamlSource:
     """Reads a YAML file that holds one mapping.
 
     Raises:
-        UserError: no such file, not UTF-8, not YAML, or not a mapping with text keys.
+        UserError: no such file, not UTF-8, not YAML, not a mapping with text keys, or a key that stands twice.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such YAML file. Shipped spaces lie in search_spaces/.") from None
-    except (IsADirectoryError, UnicodeDecodeError, PermissionError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: a YAML file in UTF-8 is needed, but it cannot be read: {error}.") from None
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        data = None if node is None else loader.construct_document(node)
+        data, lines = _parse(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: this is not valid YAML: {_in_one_line(error)}.") from None
-    finally:
-        loader.dispose()
+        raise UserError(f"{path}, {_in_one_line(error)}. Correct the YAML there.") from None
     if not isinstance(data, dict):
         found = "nothing" if data is None else f"a {type(data).__name__}"
         raise UserError(f"{path}: the file must hold a YAML mapping (`key: value`), but it holds {found}.")
-    lines: dict[YamlPath, int] = {}
-    _collect_lines(node, (), lines)
     return YamlSource(path, data, lines)
+
+
+def _parse(text: str) -> tuple[Any, dict[YamlPath, int]]:
+    loader = _Loader(text)
+    lines = _Lines()
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, lines.of
+        lines.collect(node, ())
+        return loader.construct_document(node), lines.of
+    except ValueError as error:  # out of a constructor: 2024-13-45 looks like a date
+        raise yaml.YAMLError(f"a value cannot be read: {error}") from None
+    finally:
+        loader.dispose()
+
+
+class _Lines:
+    """The lines of all values, each of which may be given once, be it under nested or under dotted keys."""
+
+    def __init__(self) -> None:
+        self.of: dict[YamlPath, int] = {}
+        self._leaves: set[YamlPath] = set()
+
+    def collect(self, node: yaml.Node, path: YamlPath) -> None:
+        if isinstance(node, yaml.MappingNode):
+            keys_here: set[str] = set()
+            for key_node, value_node in node.value:
+                if key_node.tag != "tag:yaml.org,2002:str":
+                    raise _error_at(key_node.start_mark, "a key must be text; quote it if it is meant as text")
+                self._enter(key_node, value_node, path, is_repeated=key_node.value in keys_here)
+                keys_here.add(key_node.value)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self.of[(*path, index)] = item.start_mark.line + 1
+                self.collect(item, (*path, index))
+
+    def _enter(self, key_node: yaml.ScalarNode, value_node: yaml.Node, path: YamlPath, is_repeated: bool) -> None:
+        parts = key_node.value.split(".")
+        child, parents = (*path, *parts), [(*path, *parts[:end]) for end in range(1, len(parts))]
+        is_leaf = not (isinstance(value_node, yaml.MappingNode) and value_node.value)
+        earlier = next((parent for parent in parents if parent in self._leaves), child)
+        if is_repeated or earlier in self._leaves or (is_leaf and earlier in self.of):
+            raise _error_at(
+                key_node.start_mark,
+                f"a value may be given once, but {'.'.join(map(str, earlier))} is already given on line "
+                f"{self.of[earlier]}; remove one of them",
+            )
+        line = key_node.start_mark.line + 1
+        for parent in parents:
+            self.of.setdefault(parent, line)
+        self.of[child] = line
+        if is_leaf:
+            self._leaves.add(child)
+        self.collect(value_node, child)
+
+
+def _error_at(mark: Any, problem: str) -> yaml.YAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def _in_one_line(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}, {error.problem}"
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
     return " ".join(str(error).split())
-
-
-def _collect_lines(node: yaml.Node, path: YamlPath, lines: dict[YamlPath, int]) -> None:
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        for key_node, value_node in node.value:
-            child = (*path, str(key_node.value))
-            lines[child] = key_node.start_mark.line + 1
-            _collect_lines(value_node, child, lines)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _collect_lines(item, (*path, index), lines)

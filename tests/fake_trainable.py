@@ -7,6 +7,7 @@ labels moved by the score, so they depend on the fold and on the config.
 import json
 import math
 import os
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -42,14 +43,22 @@ class Config(StrictConfig):
     bonus: or_off(Bonus) = None  # type: ignore[valid-type]
     evaluations: int = Field(4, ge=1)
     seconds_per_step: float = Field(0.0, ge=0)
-    fault: str = Field("none", description="none, nan, bad_config, user_error, bug, or kill_once:PATH")
+    fault: str = Field(
+        "none", description="none, nan, bad_config, user_error, user_error_in_prepare, bug, kill, or kill_once:PATH"
+    )
 
 
-def preparation(config: StrictConfig) -> StrictConfig:
-    return Plain()
+class Preparation(StrictConfig):
+    fails: bool
 
 
-def prepare(preparation: StrictConfig, essays: Sequence[str]) -> Any:
+def preparation(config: Config) -> Preparation:
+    return Preparation(fails=config.fault == "user_error_in_prepare")
+
+
+def prepare(preparation: Preparation, essays: Sequence[str]) -> Any:
+    if preparation.fails:
+        raise UserError("no tokenizer can be had")
     return np.array([len(essay) for essay in essays])
 
 
@@ -67,11 +76,26 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
         text = json.dumps({"step": step, "best": best})
         checkpoints.save(lambda directory, text=text: (directory / "state.json").write_text(text) and None)
         _fail(config.fault, step)
-        report(Progress(step, config.evaluations, math.nan if config.fault == "nan" else score, {"twice": 2 * score}))
+        report(Progress(step, config.evaluations, math.nan if config.fault == "nan" else score, _metrics(fold_data)))
     mean_C = fold_data.labels_NC[fold_data.train_rows].mean(axis=0)
     (checkpoints.weights_dir / "mean.json").write_text(json.dumps([float(mean) for mean in mean_C]))
     oof_MC = np.tile(mean_C, (len(fold_data.valid_rows), 1)).astype(np.float32)
     return FoldResult(best, oof_MC, checkpoints.weights_dir)
+
+
+def _metrics(fold_data: FoldData) -> dict[str, float]:
+    """What a test wants to know of the process that a fit runs in."""
+    return {
+        "pid": float(os.getpid()),
+        "omp_num_threads": float(os.environ.get("OMP_NUM_THREADS", "nan")),
+        "num_prepared": float(len(fold_data.prepared)),
+        "trial_in_process_title": float(re.sub(r"^ray::trial-(\d+) .*$", r"\1", _process_title()) or "nan"),
+    }
+
+
+def _process_title() -> str:
+    title = Path("/proc/self/cmdline").read_text().rstrip("\0")
+    return title if title.startswith("ray::trial-") else ""
 
 
 def _score(config: Config, step: int) -> float:
@@ -90,6 +114,8 @@ def _fail(fault: str, step: int) -> None:
         raise UserError("the hub cannot be reached")
     if kind == "bug":
         raise RuntimeError("an error of ours")
+    if kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
     if kind == "kill_once" and not Path(path).exists():
         Path(path).touch()
         os.kill(os.getpid(), signal.SIGKILL)

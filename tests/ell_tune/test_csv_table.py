@@ -1,13 +1,13 @@
 """CSV files as tables: what is read back, what is refused, and that nothing is ever half-written."""
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ell_tune.csv_table import first_few, read_csv, shown, to_csv, write_whole
+from ell_tune.atomic import write_whole
+from ell_tune.csv_table import first_few, read_csv, shown, to_csv
 from ell_tune.errors import UserError
 
 # Surrogates cannot be written as UTF-8, and csv readers treat a lone "\r" as a line break.
@@ -121,24 +121,3 @@ def test_shown_and_first_few() -> None:
     assert first_few(["a"]) == "a"
     assert first_few(["a", "b", "c"]) == "a; b; c"
     assert first_few(["a", "b", "c", "d", "e"]) == "a; b; c; and 2 more"
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "out.csv"
-    write_whole(path, "old\n")
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(path, "new\n" * 100_000 + "\ud800")
-    assert os.listdir(tmp_path) == ["out.csv"]
-    assert path.read_text() == "old\n"
-    write_whole(path, "new\n")
-    assert path.read_bytes() == b"new\n"
-    assert os.listdir(tmp_path) == ["out.csv"]
-
-
-def test_refuses_where_it_cannot_write(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the directory .*none must exist, but it does not"):
-        write_whole(tmp_path / "none" / "out.csv", "")
-    with pytest.raises(UserError, match="this is a directory or a device"):
-        write_whole(tmp_path, "")
-    with pytest.raises(UserError, match="the file cannot be written: File name too long"):
-        write_whole(tmp_path / ("x" * 300), "")

@@ -40,9 +40,7 @@ def test_is_a_symmetric_error_measure(pair: tuple[FloatArray, FloatArray]) -> No
 
 
 @given(_pairs, st.floats(-10, 10), st.randoms(use_true_random=False))
-def test_shift_scale_and_order_of_essays(
-    pair: tuple[FloatArray, FloatArray], shift: float, random: Random
-) -> None:
+def test_shift_scale_and_order_of_essays(pair: tuple[FloatArray, FloatArray], shift: float, random: Random) -> None:
     labels, predictions = pair
     expected = rmse_per_target(labels, predictions)
     order = list(range(len(labels)))

@@ -90,10 +90,7 @@ def test_each_target_shows_in_its_own_traces(sample: tuple[Essays, Essays]) -> N
 
     def traces(text: str) -> list[int]:
         return [
-            sum(
-                text.count(connective)
-                for connective in (*language.NEXT_CONNECTIVES, *language.EXAMPLE_CONNECTIVES)
-            ),
+            sum(text.count(connective) for connective in (*language.NEXT_CONNECTIVES, *language.EXAMPLE_CONNECTIVES)),
             len(re.findall("(?i)although|given that|which means|since|not only", text)),
             -sum(word in misspellings for word in text.split()),
         ]
@@ -154,6 +151,4 @@ def test_clauses_are_well_formed(clause: str) -> None:
         words = options.split("|")
         assert len(words) == len(set(words)) >= 2 and all(words)
         assert kind == "v" or len(words) == 2
-    assert not clause.endswith((".", ",")) and (
-        clause[0].islower() or clause[0] == "{" or clause.startswith("I ")
-    )
+    assert not clause.endswith((".", ",")) and (clause[0].islower() or clause[0] == "{" or clause.startswith("I "))

@@ -1,0 +1,157 @@
+"""Strict configs: what they refuse, and that the refusal names the dotted path, the value and the choices."""
+
+from typing import Any, Literal
+
+import pytest
+from pydantic import Field, ValidationError, model_validator
+
+from ell_tune.config import InvalidConfig, StrictConfig, one_of, or_off, validate
+
+
+class Mean(StrictConfig):
+    name: Literal["mean"] = "mean"
+
+
+class Lstm(StrictConfig):
+    name: Literal["lstm"] = "lstm"
+    size: int = Field(128, ge=1, le=512)
+    mean: float = Field(0.0, le=1)  # called like the other alternative's tag
+
+
+class Swa(StrictConfig):
+    start_frac: float = Field(0.75, ge=0, le=1)
+    factor: or_off(float) = Field(None, gt=0)  # type: ignore[valid-type]
+
+
+class Training(StrictConfig):
+    batch: int = Field(8, ge=1)
+    micro_batch: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Training":
+        if self.micro_batch > self.batch:
+            raise ValueError(f"micro_batch must be at most batch, got {self.micro_batch} and {self.batch}")
+        return self
+
+
+class Model(StrictConfig):
+    pooling: one_of(Mean, Lstm) = Mean()  # type: ignore[valid-type]
+    second: or_off(one_of(Mean, Lstm)) = None  # type: ignore[valid-type]
+    swa: or_off(Swa) = None  # type: ignore[valid-type]
+    training: Training = Training()
+    loss: Literal["mse", "l1"] = "mse"
+
+
+class Needy(StrictConfig):
+    column: str
+
+
+@pytest.mark.parametrize("off", [None, False, "off"])
+def test_off_is_none(off: Any) -> None:
+    model = validate(Model, {"swa": off, "second": off})
+    assert model.swa is None and model.second is None
+    assert validate(Model, {"swa": {"factor": off}}).swa == Swa(start_frac=0.75, factor=None)
+
+
+def test_a_mapping_switches_a_component_on_with_its_defaults() -> None:
+    model = validate(Model, {"swa": {}, "second": {"name": "lstm", "size": 64}})
+    assert model.swa == Swa()
+    assert model.second == Lstm(size=64)
+    assert validate(Model, model.model_dump()) == model
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Model().loss = "l1"
+
+
+@pytest.mark.parametrize(
+    ("values", "path", "message"),
+    [
+        ({"los": "l1"}, "los", "los: there is no such field. Did you mean loss?"),
+        (
+            {"zzz": 1},
+            "zzz",
+            "zzz: there is no such field. The choices are pooling, second, swa, training, loss.",
+        ),
+        ({"batch": 4}, "batch", "batch: there is no such field. Did you mean training.batch?"),
+        ({"start_frac": 0.5}, "start_frac", "start_frac: there is no such field. Did you mean swa.start_frac?"),
+        ({"swa": {"start": 1}}, "swa.start", "swa.start: there is no such field. Did you mean start_frac?"),
+        # Only what the chosen component has is proposed, or where else a field of that name is.
+        (
+            {"pooling": {"name": "mean", "size": 1}},
+            "pooling.size",
+            "pooling.size: there is no such field. Did you mean second.size?",
+        ),
+        (
+            {"pooling": {"name": "mean", "siz": 1}},
+            "pooling.siz",
+            "pooling.siz: there is no such field. The choices are name.",
+        ),
+        (
+            {"second": {"name": "lstm", "siz": 1}},
+            "second.siz",
+            "second.siz: there is no such field. Did you mean size?",
+        ),
+        (
+            {"pooling": {"name": "lstm", "size": 513}},
+            "pooling.size",
+            "pooling.size: input should be less than or equal to 512, got 513.",
+        ),
+        (
+            {"pooling": {"name": "lstm", "mean": 2.0}},
+            "pooling.mean",
+            "pooling.mean: input should be less than or equal to 1, got 2.0.",
+        ),
+        ({"pooling": {"name": "lstmm"}}, "pooling", "pooling: `name` must be one of 'mean', 'lstm', got 'lstmm'."),
+        (
+            {"pooling": {"size": 2}},
+            "pooling",
+            "pooling: a mapping with a `name` is needed (`{name: ...}`, one of mean, lstm), got {'size': 2}.",
+        ),
+        (
+            {"pooling": "mean"},
+            "pooling",
+            "pooling: a mapping with a `name` is needed (`{name: ...}`, one of mean, lstm), got 'mean'.",
+        ),
+        (
+            {"second": True},
+            "second",
+            "second: a mapping with a `name` is needed (`{name: ...}`, one of mean, lstm), got True.",
+        ),
+        ({"swa": True}, "swa", "swa: a mapping of start_frac, factor is needed, got True."),
+        ({"swa": {"factor": 0.0}}, "swa.factor", "swa.factor: input should be greater than 0, got 0.0."),
+        ({"training": {"batch": 2.0}}, "training.batch", "training.batch: input should be a valid integer, got 2.0."),
+        ({"training": {"batch": True}}, "training.batch", "training.batch: input should be a valid integer, got True."),
+        (
+            {"training": {"batch": 2, "micro_batch": 4}},
+            "training",
+            "training: micro_batch must be at most batch, got 4 and 2.",
+        ),
+        ({"loss": "l2"}, "loss", "loss: input should be 'mse' or 'l1', got 'l2'."),
+        ([], "", "a mapping of pooling, second, swa, training, loss is needed, got []."),
+        (
+            {"loss": "l2", "swa": {"start_frac": 2.0}},
+            "swa.start_frac",
+            "swa.start_frac: input should be less than or equal to 1, got 2.0. (the first of 2 errors)",
+        ),
+    ],
+)
+def test_refuses_with_path_rule_value_and_choices(values: Any, path: str, message: str) -> None:
+    with pytest.raises(InvalidConfig) as refusal:
+        validate(Model, values)
+    assert refusal.value.path == path
+    assert str(refusal.value) == message
+
+
+def test_names_a_field_that_is_missing() -> None:
+    with pytest.raises(InvalidConfig, match="^column: this field must be given, but it is missing.$"):
+        validate(Needy, {})
+
+
+def test_a_default_outside_its_range_is_a_bug_that_shows_at_once() -> None:
+    class Wrong(StrictConfig):
+        rate: float = Field(2.0, le=1)
+
+    with pytest.raises(InvalidConfig, match="rate: input should be less than or equal to 1, got 2.0"):
+        validate(Wrong, {})

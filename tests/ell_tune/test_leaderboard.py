@@ -1,0 +1,33 @@
+import math
+
+from rich.console import Console
+from synthetic_study import study, trial
+
+from ell_tune.leaderboard import as_rows, as_table
+from ell_tune.records import TrialState
+
+
+def test_rows_hold_every_trial_the_best_first_with_what_it_is() -> None:
+    record = study(
+        trial(0, 0.47),
+        trial(1, 0.44, state=TrialState.STOPPED, steps=4, reason="not among the best at the rung of step 4"),
+        trial(2, None, state=TrialState.FAILED, reason="diverged", curve={1: math.inf}),
+        trial(3, 0.45),
+    )
+    rows = as_rows(record)
+    assert [row["number"] for row in rows] == [3, 0, 1, 2]
+    assert [row["state"] for row in rows] == ["complete", "complete", "stopped", "failed"]
+    assert [row["score"] for row in rows] == [0.45, 0.47, 0.44, None]
+    assert rows[2]["steps"] == 4
+    assert set(rows[0]) == {"number", "state", "score", "steps", "seconds", "reason", "config"}
+    assert rows[3]["reason"] == "diverged"
+
+
+def test_the_table_shows_states_scores_and_reasons() -> None:
+    record = study(trial(0, 0.47123), trial(1, None, state=TrialState.FAILED, reason="diverged at step 1"))
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(as_table(record))
+    text = capture.get()
+    assert "0.4712" in text and "complete" in text
+    assert "failed" in text and "diverged at step 1" in text

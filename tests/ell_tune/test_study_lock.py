@@ -1,0 +1,49 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ell_tune.errors import UserError
+from ell_tune.study_lock import drop_torn_line, hold_study
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from ell_tune.study_lock import hold_study
+with hold_study(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_process_is_refused_and_told_who_holds_the_study(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", _HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match=rf"it is held by process {holder.pid} on host .*give another --study"):
+        with hold_study(tmp_path):
+            pass
+    holder.kill()  # as `kill -9` does: the lock of a dead holder is free
+    holder.wait()
+    holder.stdout.close()
+    with hold_study(tmp_path):
+        assert f'"pid": {os.getpid()}' in (tmp_path / "holder.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"", b""),
+        (b"one\n", b"one\n"),
+        (b"one\ntwo\n", b"one\ntwo\n"),
+        (b"one\ntw", b"one\n"),
+        (b"on", b""),
+        (b"one\n\n", b"one\n\n"),
+    ],
+)
+def test_only_an_unfinished_last_line_is_dropped(tmp_path: Path, before: bytes, after: bytes) -> None:
+    journal = tmp_path / "journal.log"
+    journal.write_bytes(before)
+    drop_torn_line(journal)
+    assert journal.read_bytes() == after
