@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from ell_tune import __version__
-from ell_tune.errors import UserError
+from ell_tune.errors import Interrupted, UserError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,7 +40,7 @@ ConcurrentOption = Annotated[
     int | None, typer.Option("--max-concurrent", min=1, help="Trials at a time. Default: as many as fit.")
 ]
 AddressOption = Annotated[
-    str | None, typer.Option(help="A running Ray cluster: auto, HOST:6379 or ray://HOST:10001. Default: this machine.")
+    str | None, typer.Option(help="A running Ray cluster: auto or HOST:6379. Default: this machine.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -75,6 +75,7 @@ def search(
     """
     from ell_tune.progress import make_display
     from ell_tune.ray_cluster import connected, resources
+    from ell_tune.records import TrialState
     from ell_tune.search import Budget, SearchRequest, check_request
     from ell_tune.search import search as run_search
 
@@ -84,6 +85,11 @@ def search(
         _print(dashboard)
         per_trial = resources(cpus_per_trial, gpus_per_trial, max_concurrent, joined=address is not None)
         record = run_search(request, per_trial, make_display(_out)).record()
+    if record.trials and all(trial.state == TrialState.FAILED for trial in record.trials):
+        raise UserError(
+            f"{study}: at least one config must train, but all {len(record.trials)} trials failed; the first, the base "
+            f"config: {record.trials[0].reason}. Correct {space}, and search into another --study."
+        )
     _print(f"{len(record.trials)} trials in {study}. Next: ell-tune leaderboard {shlex.quote(str(study))}")
 
 
@@ -246,7 +252,7 @@ def main() -> None:
     except UserError as error:
         _err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except Interrupted:
         _err.print("Interrupted. The same command goes on from where this one stopped.", soft_wrap=True)
         sys.exit(130)
 

@@ -22,15 +22,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from ell_tune.errors import UserError
+from ell_tune.errors import Interrupted, TrainableBug, UserError
 from ell_tune.jobs import Job, JobEnd, JobSource
 from ell_tune.worker import PreparedEssays, Workload, run_job
 
 MAX_LOST_WORKERS = 3  # times that one job is started again after its worker or node died
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user pressed Ctrl-C, or the process was told to end. Running jobs can go on from their checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +84,12 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
         raise run.error
 
 
-class TrainableBug(Exception):
-    """An error out of a trainable that is neither the config's nor the user's fault."""
-
-
 class _Run:
     """The state that Tune's three plug-in points share."""
 
     def __init__(self, source: JobSource) -> None:
         self.source = source
-        self.error: BaseException | None = None  # set once; ends the run
+        self.error: Exception | None = None  # set once; ends the run
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         # `Tuner` pickles its plug-ins into its own folder, for a restore that ell-tune never makes.

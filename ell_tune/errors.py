@@ -1,4 +1,4 @@
-"""The errors that ell-tune tells apart: the user's, a config's, and (everything else) our own bugs."""
+"""The errors that ell-tune tells apart: the user's, a config's, an interruption, and (everything else) our own bugs."""
 
 
 class UserError(Exception):
@@ -15,3 +15,11 @@ class BadConfig(Exception):
     Raised by a trainable's `fit`. The trial is recorded as failed with this message, told to the sampler as
     bad, and never retried. Any other exception out of `fit` is a bug of ours and stops the search.
     """
+
+
+class Interrupted(Exception):
+    """The user pressed Ctrl-C, or the process was told to end. Running jobs can go on from their checkpoints."""
+
+
+class TrainableBug(Exception):
+    """An error out of a trainable that is neither the config's nor the user's fault."""

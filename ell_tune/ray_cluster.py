@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import floor
@@ -21,6 +23,8 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+_PORT_SECONDS = 10
+
 
 @contextmanager
 def connected(address: str | None) -> Iterator[str]:
@@ -29,13 +33,19 @@ def connected(address: str | None) -> Iterator[str]:
     Raises:
         UserError: no cluster answers at `address`.
     """
+    if address is not None and "://" in address:
+        raise UserError(
+            f"--address {address}: a node of the cluster must run this command, for it keeps the study, so the address "
+            f"is auto or HOST:6379. On another machine, use `ray exec` or `ray attach` (see cluster.yaml)."
+        )
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
+        _check_port(address)
         context = ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"--address {address}: a running Ray cluster is needed there (auto, HOST:6379 or ray://HOST:10001), but it "
+            f"--address {address}: a running Ray cluster is needed there (auto or HOST:6379), but it "
             f"cannot be joined: {str(error).strip().splitlines()[0]} Start one with `ray start --head`, or leave "
             f"--address out to run on this machine alone."
         ) from None
@@ -46,6 +56,13 @@ def connected(address: str | None) -> Iterator[str]:
         )
     finally:
         ray.shutdown()
+
+
+def _check_port(address: str | None) -> None:
+    """Raises `OSError` if nothing listens at HOST:PORT, for which Ray itself would wait for minutes."""
+    match = re.fullmatch(r"(?P<host>[^:/]+):(?P<port>\d+)", address or "")
+    if match:
+        socket.create_connection((match["host"], int(match["port"])), timeout=_PORT_SECONDS).close()
 
 
 def resources(cpus: float, gpus: float | None, max_concurrent: int | None, joined: bool) -> Resources:

@@ -64,7 +64,11 @@ class Checkpoints(Protocol):
         """A directory with what the last `save` wrote, or None for a fresh start."""
 
     def save(self, write: Callable[[Path], None]) -> None:
-        """Lets `write` fill an empty directory, which then takes the place of the last one at once."""
+        """Lets `write` fill an empty directory, which then takes the place of the last one at once.
+
+        A fit saves before it reports an evaluation, and one that goes on from `latest` first reports that evaluation
+        once more: its process may have died in between. The platform ignores what it has heard already.
+        """
 
     @property
     def weights_dir(self) -> Path:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+from command import Run, in_this_process
 from hypothesis import settings
 
 # Before any import of ray or transformers, which read them once; processes that tests start inherit them.
@@ -16,3 +18,9 @@ settings.load_profile("ell-tune")
 # Ray's workers and the command line in a process of its own import `fake_trainable` too.
 _TESTS = str(Path(__file__).parent)
 os.environ["PYTHONPATH"] = os.pathsep.join([_TESTS, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the `ell-tune` command in this process: exit code, standard output, standard error."""
+    return in_this_process(monkeypatch, capsys)

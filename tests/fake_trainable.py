@@ -89,13 +89,13 @@ def _metrics(fold_data: FoldData) -> dict[str, float]:
         "pid": float(os.getpid()),
         "omp_num_threads": float(os.environ.get("OMP_NUM_THREADS", "nan")),
         "num_prepared": float(len(fold_data.prepared)),
-        "trial_in_process_title": float(re.sub(r"^ray::trial-(\d+) .*$", r"\1", _process_title()) or "nan"),
+        "trial_in_process_title": _trial_in_process_title(),
     }
 
 
-def _process_title() -> str:
-    title = Path("/proc/self/cmdline").read_text().rstrip("\0")
-    return title if title.startswith("ray::trial-") else ""
+def _trial_in_process_title() -> float:
+    title = re.match(r"ray::trial-(\d+)", Path("/proc/self/cmdline").read_text())
+    return float(title[1]) if title else math.nan
 
 
 def _score(config: Config, step: int) -> float:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from studies import essays
 
-from ell_tune.engine import Interrupted, Resources, TrainableBug, run_jobs
-from ell_tune.errors import UserError
+from ell_tune.engine import Resources, run_jobs
+from ell_tune.errors import Interrupted, TrainableBug, UserError
 from ell_tune.jobs import Job, JobEnd
 from ell_tune.ray_cluster import connected
 from ell_tune.trainable import Progress

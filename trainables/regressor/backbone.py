@@ -23,7 +23,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ell_tune.config import StrictConfig
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig, UserError
 from trainables.regressor.backbone_folder import find_backbone_folder, one_line
 
 
@@ -71,8 +71,8 @@ def load_backbone(
     new token is no outlier.
 
     Raises:
-        UserError: it cannot be found or read, lacks weights, is of a family without one stack of encoder
-            layers, or has fewer positions than `max_length`.
+        BadConfig: it has fewer positions than `max_length`.
+        UserError: it cannot be found or read, lacks weights, or is of a family without one stack of encoder layers.
     """
     backbone = _load_pretrained(config)
     if not isinstance(getattr(getattr(backbone, "encoder", None), "layer", None), nn.ModuleList):
@@ -172,7 +172,7 @@ def _check_positions(backbone: PreTrainedModel, name: str, max_length: int) -> N
     # RoBERTa's kin number positions from padding_idx + 1.
     first = 0 if positions.padding_idx is None else positions.padding_idx + 1
     if max_length > positions.num_embeddings - first:
-        raise UserError(
+        raise BadConfig(
             f"text.max_length: at most the backbone's number of positions is possible, which is "
             f"{positions.num_embeddings - first} for {name!r}, but it is {max_length}. Lower it, or choose a "
             f"backbone with relative positions (microsoft/deberta-v3-base)."

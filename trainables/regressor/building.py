@@ -16,7 +16,8 @@ def build_regressor(config: Config, essays: TokenisedEssays, target_means_C: Ten
     """The model before its first step: pretrained encoder, and what is random drawn with `seed`.
 
     Raises:
-        UserError: the backbone cannot be had, or the config does not fit its depth or length.
+        BadConfig: the config does not fit the backbone's depth or number of positions.
+        UserError: the backbone cannot be had.
     """
     backbone = load_backbone(config.backbone, essays.vocab_size, essays.added_token_ids, essays.max_length)
     num_layers = len(encoder_layers(backbone))

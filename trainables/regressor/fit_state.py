@@ -1,6 +1,6 @@
 """The state of a fit between two evaluations, and how it survives the process."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from ell_tune.trainable import Progress
 from trainables.regressor.averaging import WeightAverage
 from trainables.regressor.model import Regressor
 from trainables.regressor.weights import copy_weights, write_weights
@@ -36,6 +37,7 @@ class FitState:
     weights_dir: Path  # of the best weights
     step: int = 0  # optimiser steps done
     best: Best | None = None
+    last_progress: Progress | None = None  # what the last evaluation reported
 
     def consider(self, candidate: Regressor, score: float, oof_MC: NDArray[np.float32]) -> None:
         """Makes an evaluated model the best one if it is better than all before it."""
@@ -45,13 +47,14 @@ class FitState:
 
     def write(self, folder: Path) -> None:
         """Fills an empty folder with the state, after at least one evaluation."""
-        assert self.best is not None
+        assert self.best is not None and self.last_progress is not None
         state: dict[str, Any] = {
             "step": self.step,
             "model": _trained(self.model),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": torch.get_rng_state(),
+            "last_progress": asdict(self.last_progress),
             "best_score": self.best.score,
             "best_oof_MC": torch.from_numpy(self.best.oof_MC),
         }
@@ -68,6 +71,7 @@ class FitState:
         """Takes the state from a folder that `write` filled."""
         state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
         self.step = state["step"]
+        self.last_progress = Progress(**state["last_progress"])
         _set_trained(self.model, state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from ell_tune.config import StrictConfig
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig
 from trainables.regressor.backbone import encoder_layers, parameter_depth
 from trainables.regressor.model import Regressor
 from trainables.regressor.optimization import OptimizerConfig
@@ -85,10 +85,10 @@ def check_layers(freeze_num_layers: int, reinit_num_layers: int, num_layers: int
     """Refuses to freeze or reinitialise layers that the backbone does not have, or the same layer twice.
 
     Raises:
-        UserError: the two add up to more than the backbone's layers.
+        BadConfig: the two add up to more than the backbone's layers.
     """
     if freeze_num_layers + reinit_num_layers > num_layers:
-        raise UserError(
+        raise BadConfig(
             f"freeze.num_layers + reinit.num_layers: together at most the backbone's number of layers, which "
             f"is {num_layers}, for a layer of random weights must not be frozen; but freeze.num_layers is "
             f"{freeze_num_layers} and reinit.num_layers is {reinit_num_layers}. Lower one of them."

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ell_tune.config import StrictConfig
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig
 from trainables.regressor.batches import length_grouped_batches
 from trainables.regressor.precision import PrecisionName
 
@@ -52,13 +52,13 @@ class TrainingPlan:
         """Plans a fit on `train_rows` [M] of an essay set with `lengths` [N] tokens.
 
         Raises:
-            UserError: there are fewer optimiser steps than evaluations.
+            BadConfig: there are fewer optimiser steps than evaluations.
         """
         self._micro_batch_size = config.micro_batch_size or config.batch_size
         self._steps_per_epoch = math.ceil(len(train_rows) / config.batch_size)
         self.num_steps = config.num_epochs * self._steps_per_epoch
         if self.num_steps < config.evaluations:
-            raise UserError(
+            raise BadConfig(
                 f"training.evaluations: at most one evaluation per optimiser step, of which there are "
                 f"{self.num_steps} (training.num_epochs={config.num_epochs} times {self._steps_per_epoch} "
                 f"for {len(train_rows)} essays at training.batch_size={config.batch_size}), but it is "

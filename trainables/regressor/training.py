@@ -26,11 +26,12 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
     """Trains on the fold's training rows and scores its validation rows; see `ell_tune.trainable`.
 
     Bit for bit the same with the same seed on the same machine, however often it is interrupted. After each
-    evaluation the state is saved and then reported; `report` need not return.
+    evaluation the state is saved and then reported; `report` need not return. A resumed fit repeats its last report.
 
     Raises:
-        BadConfig: the training diverged or ran out of GPU memory.
-        UserError: the backbone cannot be had, or the config does not fit it or the number of essays.
+        BadConfig: the training diverged, ran out of GPU memory, or the config does not fit the backbone's depth or
+            the number of essays.
+        UserError: the backbone cannot be had.
     """
     try:
         return _fit(config, fold_data, checkpoints, report)
@@ -51,6 +52,8 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
     state = _first_state(config, fold_data, checkpoints, plan, precision, device)
     if (latest := checkpoints.latest()) is not None:
         state.read(latest)
+        assert state.last_progress is not None
+        report(state.last_progress)  # the process may have died before it was heard
 
     interval = _Interval(state)
     for step in range(state.step, plan.num_steps):
@@ -71,8 +74,9 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
         if (evaluation := plan.evaluation_after(step)) is not None:
             metrics = interval.metrics() | {"lr": factor * config.optimizer.lr}
             score, scores = _evaluate(config, fold_data, precision, state)
+            state.last_progress = Progress(evaluation, config.training.evaluations, score, metrics | scores)
             checkpoints.save(state.write)
-            report(Progress(evaluation, config.training.evaluations, score, metrics | scores))
+            report(state.last_progress)
             interval = _Interval(state)
 
     assert state.best is not None  # the last step is evaluated

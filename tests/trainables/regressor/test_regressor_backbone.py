@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertConfig, BertModel, GPT2Config, RobertaConfig, RobertaModel
 
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig, UserError
 from trainables.regressor.backbone import (
     BackboneConfig,
     encoder_layers,
@@ -119,7 +119,7 @@ def test_bert_comes_without_its_pooler(tmp_path: Path) -> None:
 def test_more_tokens_than_bert_has_positions(tmp_path: Path) -> None:
     BertModel(BertConfig(**BERT_SIZES, max_position_embeddings=32)).save_pretrained(tmp_path)
     assert load(tmp_path, max_length=32).config.max_position_embeddings == 32
-    with pytest.raises(UserError, match="text.max_length: .*positions is possible, which is 32 for .*it is 33"):
+    with pytest.raises(BadConfig, match="text.max_length: .*positions is possible, which is 32 for .*it is 33"):
         load(tmp_path, max_length=33)
 
 
@@ -127,7 +127,7 @@ def test_roberta_loses_positions_to_its_padding(tmp_path: Path) -> None:
     RobertaModel(RobertaConfig(**BERT_SIZES, max_position_embeddings=34, pad_token_id=1)).save_pretrained(tmp_path)
     backbone = load(tmp_path, max_length=32)
     assert backbone(torch.full((1, 32), 5)).last_hidden_state.isfinite().all()
-    with pytest.raises(UserError, match="text.max_length: .*which is 32"):
+    with pytest.raises(BadConfig, match="text.max_length: .*which is 32"):
         load(tmp_path, max_length=33)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig
 from trainables.regressor.batches import length_grouped_batches, longest_first, pad
 from trainables.regressor.plan import TrainingConfig, TrainingPlan
 from trainables.regressor.text import TokenisedEssays
@@ -105,7 +105,7 @@ def test_more_evaluations_than_steps() -> None:
         r"training.evaluations: .*there are 6 \(training.num_epochs=2 times 3 for 22 essays at "
         r"training.batch_size=8\), but it is 7"
     )
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(BadConfig, match=message):
         plan(evaluations=7)
 
 

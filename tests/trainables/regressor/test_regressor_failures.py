@@ -10,7 +10,7 @@ import torch
 from fits import run
 
 from ell_tune.config import validate
-from ell_tune.errors import BadConfig, UserError
+from ell_tune.errors import BadConfig
 from ell_tune.trainable import FoldData
 from trainables.regressor import Config
 from trainables.regressor.model import Regressor
@@ -54,7 +54,7 @@ def test_out_of_gpu_memory_is_a_bad_config(
     ("sections", "message"),
     [
         ({"freeze": {"num_layers": 3}}, "freeze.num_layers is 3"),
-        ({"pooling": {"name": "concat_last", "num_layers": 3}}, "pooling.num_layers: "),
+        ({"pooling": {"name": "concat_last", "num_layers": 4}}, "pooling.num_layers: "),
         ({"training": {"evaluations": 9}}, "training.evaluations: .*there are 8"),
     ],
 )
@@ -66,7 +66,7 @@ def test_configs_that_do_not_fit_the_model(
     message: str,
 ) -> None:
     config = make_config(**sections)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(BadConfig, match=message):
         run(config, make_fold_data(config), make_checkpoints())
 
 

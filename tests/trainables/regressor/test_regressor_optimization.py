@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import get_scheduler
 
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig
 from ell_tune.trainable import FoldData
 from trainables.regressor import Config
 from trainables.regressor.averaging import SwaConfig, WeightAverage
@@ -156,7 +156,7 @@ def test_freezing(make_model: MakeModel, freeze: FreezeConfig, frozen: set[str])
 @pytest.mark.parametrize(("freeze", "reinit"), [(3, 0), (0, 3), (2, 1)])
 def test_more_layers_frozen_and_reinitialised_than_there_are(freeze: int, reinit: int) -> None:
     message = f"which is 2, .* freeze.num_layers is {freeze} and reinit.num_layers is {reinit}"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(BadConfig, match=message):
         check_layers(freeze, reinit, num_layers=2)
     check_layers(1, 1, num_layers=2)
 

@@ -8,23 +8,25 @@ from pydantic import TypeAdapter
 from torch import Tensor
 from transformers import DebertaV2Config, DebertaV2Model
 
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig
 from trainables.regressor.pooling import Pooling, PoolingConfig, make_pooling
 from trainables.regressor.precision import Precision
 
 HIDDEN_SIZE, NUM_LAYERS = 16, 3
 CPU = torch.device("cpu")
 NAMES = [config.model_fields["name"].default for config in get_args(get_args(PoolingConfig)[0])]
-SMALL: dict[str, dict[str, Any]] = {
-    "weighted_layers": {"num_layers": 3},
-    "concat_last": {"num_layers": 2},
-    "lstm": {"hidden_size": 8},
+VARIANTS: dict[str, dict[str, Any]] = {  # what the contract is checked on: every pooling, and every form of one
+    **{name: {"name": name} for name in NAMES},
+    "weighted_layers": {"name": "weighted_layers", "num_layers": 3},
+    "concat_last": {"name": "concat_last", "num_layers": 2},
+    "concat_last of means": {"name": "concat_last", "num_layers": 4, "summary": "mean"},
+    "lstm": {"name": "lstm", "hidden_size": 8},
 }
 
 
-def build(name: str, **fields: Any) -> Pooling:
+def build(variant: str, **fields: Any) -> Pooling:
     torch.manual_seed(0)
-    config = TypeAdapter(PoolingConfig).validate_python({"name": name, **SMALL.get(name, {}), **fields})
+    config = TypeAdapter(PoolingConfig).validate_python({**VARIANTS[variant], **fields})
     return make_pooling(config, HIDDEN_SIZE, NUM_LAYERS)
 
 
@@ -42,7 +44,7 @@ def test_every_pooling_is_under_contract() -> None:
     assert NAMES == expected.split()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", VARIANTS)
 class TestContract:
     def test_width(self, name: str) -> None:
         pooling = build(name)
@@ -177,6 +179,13 @@ def test_concat_last_keeps_the_layers_order() -> None:
     assert pooling(hidden_states, torch.ones(1, 1, dtype=torch.bool)).tolist() == [[3.0, 4.0, 5.0, 6.0]]
 
 
+def test_concat_last_of_means_reaches_down_to_the_embeddings() -> None:
+    config = TypeAdapter(PoolingConfig).validate_python({"name": "concat_last", "num_layers": 3, "summary": "mean"})
+    pooling = make_pooling(config, hidden_size=1, num_layers=2)
+    hidden_states = layers_of([[1.0], [3.0]], [[10.0], [20.0]], [[5.0], [7.0]])
+    assert pooling(hidden_states, torch.ones(1, 2, dtype=torch.bool)).tolist() == [[2.0, 15.0, 6.0]]
+
+
 def test_lstm_reads_the_layers_bottom_first_without_the_embeddings() -> None:
     pooling = build("lstm")
     hidden_states = states(3, 4)
@@ -194,9 +203,9 @@ def test_lstm_reads_the_layers_bottom_first_without_the_embeddings() -> None:
     ("name", "num_layers", "message"),
     [
         ("weighted_layers", 5, "number of hidden states can be pooled, which is 4, but it is 5"),
-        ("concat_last", 4, "number of layers can be pooled, which is 3, but it is 4"),
+        ("concat_last", 5, "number of hidden states can be pooled, which is 4, but it is 5"),
     ],
 )
 def test_more_layers_than_there_are(name: str, num_layers: int, message: str) -> None:
-    with pytest.raises(UserError, match=f"pooling.num_layers: .*{message}"):
+    with pytest.raises(BadConfig, match=f"pooling.num_layers: .*{message}"):
         build(name, num_layers=num_layers)

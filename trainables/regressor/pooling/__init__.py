@@ -37,6 +37,6 @@ def make_pooling(config: StrictConfig, hidden_size: int, num_layers: int) -> Poo
     """The pooling that a config asks for, for an encoder of `num_layers` layers of width `hidden_size`.
 
     Raises:
-        UserError: the config asks for more layers than the encoder has.
+        BadConfig: the config asks for more layers than the encoder has.
     """
     return _BY_CONFIG[type(config)](config, hidden_size, num_layers)

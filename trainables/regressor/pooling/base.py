@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig
 
 
 class Pooling(nn.Module, ABC):
@@ -49,10 +49,10 @@ def check_num_layers(num_layers: int, num_available: int, kind: str) -> None:
     """Refuses a `pooling.num_layers` that the encoder does not have.
 
     Raises:
-        UserError: more are asked for than are available.
+        BadConfig: more are asked for than are available.
     """
     if num_layers > num_available:
-        raise UserError(
+        raise BadConfig(
             f"pooling.num_layers: at most the backbone's number of {kind} can be pooled, which is "
             f"{num_available}, but it is {num_layers}. Lower it, or choose a deeper backbone."
         )

@@ -38,22 +38,27 @@ class WeightedLayersPooling(Pooling):
 
 
 class ConcatLastPooling(Pooling):
-    """The [CLS] of the last layers side by side, bottom first (FB3's 1st place, models 75 and 84)."""
+    """The last layers side by side, bottom first, each by its [CLS] (FB3's 1st place, models 75 and 84) or its mean."""
 
     class Config(StrictConfig):
-        """How many layers take part."""
+        """How many layers take part, and what stands for each."""
 
         name: Literal["concat_last"] = "concat_last"
-        num_layers: int = Field(default=4, ge=2, le=12, description="the last so many layers")
+        num_layers: int = Field(default=4, ge=2, le=49, description="the last so many hidden states, embeddings included")
+        summary: Literal["cls", "mean"] = Field(
+            default="cls", description="what stands for a layer: its first token, or the mean over all tokens"
+        )
 
     def __init__(self, config: Config, hidden_size: int, num_layers: int) -> None:
         super().__init__(config, hidden_size, num_layers)
-        check_num_layers(config.num_layers, num_layers, "layers")
-        self.num_layers = config.num_layers
+        check_num_layers(config.num_layers, num_layers + 1, "hidden states")
+        self.config = config
         self.width = config.num_layers * hidden_size
 
     def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
-        chosen = hidden_states[-self.num_layers :]
+        chosen = hidden_states[-self.config.num_layers :]
+        if self.config.summary == "mean":
+            return torch.cat([masked_mean(hidden_BTD, mask_BT) for hidden_BTD in chosen], dim=1)
         return torch.cat([hidden_BTD[:, 0].float() for hidden_BTD in chosen], dim=1)
 
 

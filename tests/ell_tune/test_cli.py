@@ -1,0 +1,199 @@
+"""The command as a user types it: what it prints, what it leaves, and its exit codes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import Run
+from plain_engine import run_all
+from studies import make_source, write_space
+
+from ell_tune import __version__, cli
+from ell_tune.data import DataConfig, read_labelled
+from ell_tune.search import Budget
+from ell_tune.study import open_study
+
+VERBS = ["search", "leaderboard", "report", "export", "retrain", "predict", "score", "sample-data"]
+
+
+@pytest.fixture
+def study_dir(tmp_path: Path) -> Path:
+    source, study = make_source(tmp_path / "study", Budget(num_trials=6))
+    run_all(source, tmp_path / "artifacts")
+    return study.study_dir
+
+
+def test_help_teaches_every_verb_with_an_example(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    assert re.findall(r"^│ ([a-z-]+) ", out, re.MULTILINE) == VERBS or all(verb in out for verb in VERBS)
+    for verb in VERBS:
+        code, out, _ = run(verb, "--help")
+        assert code == 0 and f"ell-tune {verb} " in re.sub(r"\s+", " ", out), verb
+
+
+def test_version(run: Run) -> None:
+    assert run("--version") == (0, f"ell-tune {__version__}\n", "")
+
+
+def test_leaderboard_as_json_has_the_promised_fields(run: Run, study_dir: Path) -> None:
+    code, out, _ = run("leaderboard", study_dir, "--json")
+    rows = json.loads(out)
+    assert code == 0 and len(rows) == 6
+    assert {"number", "state", "score", "steps", "seconds", "config"} <= set(rows[0])
+    scores = [row["score"] for row in rows if row["state"] == "complete"]
+    assert scores == sorted(scores) and len(scores) >= 2
+    assert {row["state"] for row in rows} == {"complete", "stopped"}
+
+
+def test_leaderboard_and_report_for_people(run: Run, study_dir: Path, tmp_path: Path) -> None:
+    code, out, _ = run("leaderboard", study_dir)
+    assert code == 0 and "stopped" in out and "not among the best at the rung of step" in re.sub(r"[\s│]+", " ", out)
+    code, out, _ = run("report", study_dir, "--out", tmp_path / "report.html")
+    assert code == 0 and (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["leaderboard", "{tmp}/none"], r"none: a study folder is needed.*but there is no such folder"),
+        (["report", "{tmp}", "--out", "r.html"], r"a study folder is needed.*but the folder holds no study.json"),
+        (["predict", "{tmp}", "{csv}", "--out", "{tmp}/s.csv"], r"a model folder is needed.*there is no model.json"),
+        (["predict", "{tmp}", "{csv}", "--out", "{tmp}/no/s.csv"], r"the directory .*no must exist.* Create it first"),
+        (["score", "{tmp}", "{csv}"], r"a model folder is needed"),
+        (["search", "{tmp}/none.yaml", "--train", "{csv}", "--study", "{tmp}/s"], r"none.yaml: there is no such"),
+        (["search", "{space}", "--train", "{tmp}/none.csv", "--study", "{tmp}/s"], r"none.csv: there is no such file"),
+        (
+            ["search", "{space}", "--train", "{csv}", "--study", "{tmp}/s", "--set", "x=11"],
+            r"with --set x=11.*x: .*less than or equal to 10, got 11",
+        ),
+        (
+            ["search", "{space}", "--train", "{csv}", "--study", "{tmp}/s", "--time-budget", "soon"],
+            r"--time-budget takes a time above 0 such as 45s, 90m or 1h30m, but got 'soon'",
+        ),
+        (
+            ["search", "{space}", "--train", "{csv}", "--study", "{tmp}/s", "--set", "study.num_folds=30"],
+            r"train.csv: .*30",
+        ),
+        (["retrain", "{space}", "--train", "{csv}", "--out", "{tmp}/m"], r"A space file is for `ell-tune search`"),
+        (["sample-data", "--essays", "3", "--seed", "1", "--out", "{tmp}/d"], r"3"),
+    ],
+)
+def test_a_users_mistake_is_one_paragraph_exit_code_2_and_nothing_written(
+    run: Run, tmp_path: Path, words: list[str], message: str
+) -> None:
+    names = {"tmp": tmp_path, "csv": tmp_path / "train.csv", "space": tmp_path / "space.yaml"}
+    write_space(names["space"])
+    run("sample-data", "--essays", 20, "--seed", 1, "--out", tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    code, out, err = run(*[word.format(**names) for word in words])
+    assert code == 2 and out == ""
+    assert re.search(message, err) and err.startswith("error: ") and err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_an_unknown_option_is_a_users_mistake_too(run: Run) -> None:
+    assert run("search", "--no-such")[0] == 2
+    assert run("explode")[0] == 2
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("90m", 5400), ("1h30m", 5400), ("2h", 7200)])
+def test_times(text: str, seconds: float) -> None:
+    assert cli._seconds(text) == seconds
+
+
+def test_a_study_goes_on_only_with_its_own_essays_and_space(run: Run, tmp_path: Path) -> None:
+    run("sample-data", "--essays", 20, "--seed", 1, "--out", tmp_path / "a")
+    run("sample-data", "--essays", 20, "--seed", 2, "--out", tmp_path / "b")
+    space = write_space(tmp_path / "space.yaml")
+    train = ["--train", tmp_path / "a" / "train.csv", "--study", tmp_path / "study", "--max-concurrent", 1]
+    code, out, err = run("search", space, *train, "--trials", 2, "--set", "y=2")
+    assert code == 0, err
+    assert re.search(r"Ray dashboard: http://127\.0\.0\.1:\d+ \(its token: `ray get-auth-token`\)", out)
+    assert "2 trials in" in out and "Next: ell-tune leaderboard" in out
+    assert [trial.config["y"] for trial in open_study(tmp_path / "study").record().trials] == [2, 2]
+
+    code, _, err = run("search", space, *train, "--trials", 3)
+    assert code == 2 and "the sections base, search differ from those of" in re.sub(r"\s+", " ", err) or "differ" in err
+    train[1] = tmp_path / "b" / "train.csv"
+    code, _, err = run("search", space, *train, "--trials", 3, "--set", "y=2")
+    assert code == 2 and "a study goes on with the essays that it began with" in err
+    assert len(open_study(tmp_path / "study").record().trials) == 2
+
+
+def test_a_search_killed_or_interrupted_goes_on_to_exactly_the_asked_for_number_of_trials(
+    run: Run, tmp_path: Path
+) -> None:
+    run("sample-data", "--essays", 20, "--seed", 1, "--out", tmp_path)
+    space = write_space(tmp_path / "space.yaml", base={"seconds_per_step": 0.2})
+    words = ["search", space, "--train", tmp_path / "train.csv", "--study", tmp_path / "study", "--trials", 8]
+    command = [sys.executable, "-m", "ell_tune.cli", *map(str, words)]
+    for signal_number, code, enough in [(signal.SIGKILL, -9, 1), (signal.SIGINT, 130, 3)]:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for line in process.stdout:
+            ended = re.search(r"\| (\d+)/8 done", line)
+            if ended and int(ended[1]) >= enough:
+                break
+        process.send_signal(signal_number)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == code, err
+    assert "The same command goes on" in err
+    interrupted = open_study(tmp_path / "study").record()
+    assert any(trial.state == "running" for trial in interrupted.trials) and len(interrupted.trials) < 8
+
+    assert run(*words)[0] == 0
+    record = open_study(tmp_path / "study").record()
+    assert [trial.number for trial in record.trials] == list(range(8))
+    assert {trial.state for trial in record.trials} == {"complete", "stopped"}
+    for before, after in zip(interrupted.trials, record.trials, strict=False):
+        assert before.config == after.config
+        assert dict(before.curve).items() <= dict(after.curve).items()
+        assert before.state == "running" or before == after
+
+
+def test_the_whole_path_from_search_to_submission(run: Run, tmp_path: Path) -> None:
+    run("sample-data", "--essays", 24, "--seed", 1, "--out", tmp_path)
+    train, space = tmp_path / "train.csv", write_space(tmp_path / "space.yaml")
+    os.environ.pop("COLUMNS", None)
+    assert run("search", space, "--train", train, "--study", tmp_path / "study", "--trials", 5)[0] == 0
+    assert run("export", tmp_path / "study", "--top", 2, "--out", tmp_path / "configs")[0] == 0
+    configs = sorted((tmp_path / "configs").iterdir())
+    code, out, err = run("retrain", *configs, "--train", train, "--out", tmp_path / "model", "--folds", 3)
+    assert code == 0, err
+    # The fake predicts the training mean: its out-of-fold score is close to the labels' spread.
+    labels_NC = read_labelled(train, DataConfig()).labels_NC
+    assert labels_NC is not None
+    oof_score = float(re.search(r"Out-of-fold MCRMSE ([\d.]+); by fold", out)[1])  # type: ignore[index]
+    assert oof_score == pytest.approx(labels_NC.std(axis=0).mean(), rel=0.15)
+
+    members = [path.name for path in (tmp_path / "model" / "members").iterdir()]
+    assert len(members) == 6
+    model = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert model["cv"]["score"] == pytest.approx(oof_score, abs=1e-4)
+    assert len(model["cv"]["fold_scores"]) == 3
+
+    code, out, _ = run("predict", tmp_path / "model", tmp_path / "test.csv", "--out", tmp_path / "submission.csv")
+    assert code == 0 and "Wrote 20 scored essays" in out
+    lines = (tmp_path / "submission.csv").read_text().splitlines()
+    test_ids = [line.split(",")[0] for line in (tmp_path / "test.csv").read_text().splitlines() if "," in line]
+    assert lines[0] == "text_id,cohesion,syntax,vocabulary,phraseology,grammar,conventions"
+    assert [line.split(",")[0] for line in lines[1:]] == [i for i in test_ids if re.fullmatch(r"[0-9A-F]{12}", i)]
+    means = labels_NC.mean(axis=0)
+    assert [float(value) for value in lines[1].split(",")[1:]] == pytest.approx(means, abs=0.2)
+
+    code, out, err = run("score", tmp_path / "model", train, "--json")
+    score = json.loads(out)
+    assert set(score) == {"mcrmse", "rmse", "essays"} and score["essays"] == 24
+    assert score["mcrmse"] == pytest.approx(sum(score["rmse"].values()) / 6)
+    assert "24 of these essays were used in training" in re.sub(r"\s+", " ", err)
+
+    # A finished retraining has nothing left to do; one that lost a member trains that one.
+    (tmp_path / "model" / "members" / members[0] / "result" / ".complete").unlink()
+    code, out, _ = run("retrain", *configs, "--train", train, "--out", tmp_path / "model", "--folds", 3)
+    assert code == 0 and "1/1 members done" in out
