@@ -43,7 +43,7 @@ check: setup ## lint, format and types: what pre-commit and CI run
 	$(BIN)/mypy
 
 test: setup ## the default tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: setup ## whole searches and local clusters
 	$(BIN)/python -m pytest -m slow

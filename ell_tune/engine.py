@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from math import floor
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray import cloudpickle, tune
@@ -47,9 +47,7 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
         Interrupted: SIGINT or SIGTERM; jobs in flight were ended at once.
     """
     run = _Run(source)
-    prepared_essays: ActorHandle[Any] = ray.remote(num_cpus=0)(PreparedEssays).remote(
-        workload.trainable_name, list(essays)
-    )
+    prepared_essays = _start_actor(PreparedEssays, workload.trainable_name, list(essays))
     with tempfile.TemporaryDirectory(prefix="ell-tune-ray-") as scratch, _interrupts(run):
         tuner = tune.Tuner(
             tune.with_resources(
@@ -82,6 +80,11 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
     ray.kill(prepared_essays)
     if run.error is not None:
         raise run.error
+
+
+def _start_actor(actor_class: type, *arguments: Any) -> ActorHandle[Any]:
+    """An actor that takes no CPU from the trials."""
+    return cast(ActorHandle[Any], ray.remote(num_cpus=0)(actor_class).remote(*arguments))
 
 
 class _Run:

@@ -15,7 +15,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray import ObjectRef, tune
-from ray._raylet import setproctitle
+from ray._raylet import setproctitle  # type: ignore[attr-defined]  # compiled
 from ray.actor import ActorHandle
 
 from ell_tune.artifacts import ArtifactFolder, FitCheckpoints, delete_checkpoints

@@ -1,11 +1,13 @@
 """What holds for every test: no model hub, no telemetry, and the same examples on every run."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command import Run, in_this_process
 from hypothesis import settings
+from ray.cluster_utils import Cluster
 
 # Before any import of ray or transformers, which read them once; processes that tests start inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -24,3 +26,11 @@ os.environ["PYTHONPATH"] = os.pathsep.join([_TESTS, *filter(None, [os.environ.ge
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the `ell-tune` command in this process: exit code, standard output, standard error."""
     return in_this_process(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A Ray cluster of two CPUs, which tests join: to start one for each takes longer than what they test."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    yield cluster.address
+    cluster.shutdown()

@@ -2,34 +2,24 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from command import Run
 from tiny_deberta import make_tiny_deberta
 
+from ell_tune import cli
 from ell_tune.data import DataConfig, read_labelled
 from ell_tune.metrics import mcrmse
 
 
-def _run(*words: object) -> str:
-    # A process of its own: the command's start, Ray's start and end, and no network for the model hub.
-    done = subprocess.run(
-        [sys.executable, "-m", "ell_tune.cli", *map(str, words)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def _run(*words: object) -> None:
+    cli.app([str(word) for word in words], standalone_mode=False)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Path:
     """What the whole path leaves behind."""
     folder = tmp_path_factory.mktemp("path")
     backbone = make_tiny_deberta(folder / "tiny-deberta")
@@ -51,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "space.yaml").write_text(yaml.safe_dump(space))
     _run("sample-data", "--essays", 48, "--seed", 3, "--out", folder)
-    train = ["--train", folder / "train.csv"]
+    train = ["--train", folder / "train.csv", "--address", ray_address]
     _run("search", folder / "space.yaml", *train, "--study", folder / "study", "--trials", 4)
     _run("export", folder / "study", "--top", 1, "--out", folder / "configs")
     _run("retrain", *(folder / "configs").iterdir(), *train, "--out", folder / "model", "--folds", 2)
@@ -60,8 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_leaderboard_holds_every_trial(folder: Path) -> None:
-    rows = json.loads(_run("leaderboard", folder / "study", "--json"))
+def test_the_leaderboard_holds_every_trial(folder: Path, run: Run) -> None:
+    rows = json.loads(run("leaderboard", folder / "study", "--json")[1])
     assert sorted(row["number"] for row in rows) == [0, 1, 2, 3]
     assert all(0.3 < row["score"] < 1.5 for row in rows)
     assert rows[0]["state"] == "complete" and rows[0]["steps"] == 4

@@ -19,8 +19,8 @@ from ell_tune.worker import RESULT_ITEM, WEIGHTS_ITEM, Workload
 
 
 @pytest.fixture(scope="module", autouse=True)
-def local_ray() -> Iterator[None]:
-    with connected(None):
+def joined_ray(ray_address: str) -> Iterator[None]:
+    with connected(ray_address):
         yield
 
 

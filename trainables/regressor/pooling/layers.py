@@ -44,7 +44,9 @@ class ConcatLastPooling(Pooling):
         """How many layers take part, and what stands for each."""
 
         name: Literal["concat_last"] = "concat_last"
-        num_layers: int = Field(default=4, ge=2, le=49, description="the last so many hidden states, embeddings included")
+        num_layers: int = Field(
+            default=4, ge=2, le=49, description="the last so many hidden states, embeddings included"
+        )
         summary: Literal["cls", "mean"] = Field(
             default="cls", description="what stands for a layer: its first token, or the mean over all tokens"
         )
