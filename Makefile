@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: setup ## search, export, retrain and predict on bundled sample essays
 	rm -rf $(DEMO)
-	$(BIN)/ell-tune sample-data --essays 240 --seed 7 --out $(DEMO)/data
+	$(BIN)/ell-tune sample-data --essays 200 --seed 7 --out $(DEMO)/data
 	$(BIN)/ell-tune search search_spaces/smoke.yaml --train $(DEMO)/data/train.csv --study $(DEMO)/study --trials 6
 	$(BIN)/ell-tune leaderboard $(DEMO)/study
 	$(BIN)/ell-tune export $(DEMO)/study --top 1 --out $(DEMO)/configs
