@@ -1,7 +1,7 @@
 """Live progress of a search or a retraining: a table on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -32,6 +32,7 @@ class Plan:
     unit: str  # what one job is called: trial, member
     num_jobs: int
     seconds: float = inf  # time left of the budget
+    rungs: Callable[[int], Sequence[int]] = lambda num_steps: ()  # steps at which jobs of so many steps are compared
 
 
 class Display(Protocol):
@@ -98,6 +99,11 @@ class _Progress:
             return self.plan.seconds - self.elapsed
         pace = self.elapsed / num_done_now
         return min(pace * max(self.plan.num_jobs - self.num_done, 0), self.plan.seconds - self.elapsed)
+
+    def rung(self, trial: TrialRecord) -> str:
+        """How many rungs the trial has reached, of how many."""
+        rungs = self.plan.rungs(self.num_steps.get(trial.number, 0))
+        return f"{sum(step <= trial.steps for step in rungs)}/{len(rungs)}" if rungs else ""
 
     def headline(self) -> str:
         left = self.seconds_left
@@ -167,12 +173,13 @@ class LiveDisplay:
         progress = self._progress
         yield Text(f"{progress.plan.title} · {progress.headline()}", style="bold")
         yield Text(progress.leader(), style="green")
-        table = Table("", "state", "step", "score", "config", box=None, header_style="dim", expand=True)
+        table = Table("", "state", "step", "rung", "score", "config", box=None, header_style="dim", expand=True)
         for trial in self._shown():
             table.add_row(
                 f"{progress.plan.unit} {trial.number}",
                 Text(trial.state, style=STYLES[trial.state]),
                 f"{trial.steps}/{progress.num_steps.get(trial.number) or '?'}",
+                progress.rung(trial),
                 "" if trial.score is None else f"{trial.score:.4f}",
                 Text(distinguishing(trial) + (f" — {trial.reason}" if trial.reason else "")),
             )

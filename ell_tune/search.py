@@ -161,6 +161,10 @@ class SearchSource:
         """Writes the wall time that all searches of the study took so far."""
         self._optuna.set_user_attr(SEARCH_SECONDS, self.seconds())
 
+    def rungs(self, num_steps: int) -> tuple[int, ...]:
+        """The steps at which trials of so many evaluations are compared."""
+        return () if self._asha is None or num_steps == 0 else self._asha.rungs(num_steps)
+
     def seconds(self) -> float:
         """Wall time of all searches of the study."""
         return float(self._seconds_before + time.monotonic() - self._started_at)
@@ -216,7 +220,8 @@ def search(checked: CheckedSearch, resources: Resources, display: Display) -> St
         workload = _workload(study, spec, essays, load_folds(study.folds_path, essays))
         tracker = make_tracker(spec.tracking, study.name, request.study_dir / "tracking")
         source = SearchSource(study, spec, request.budget, display, tracker)
-        plan = Plan("search", "trial", request.budget.num_trials, request.budget.seconds - source.seconds())
+        seconds_left = request.budget.seconds - source.seconds()
+        plan = Plan("search", "trial", request.budget.num_trials, seconds_left, source.rungs)
         try:
             with display.running(plan, study.record().trials):
                 run_jobs(source, workload, essays.texts, resources)
