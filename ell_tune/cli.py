@@ -19,6 +19,7 @@ from rich.console import Console
 
 from ell_tune import __version__
 from ell_tune.errors import Interrupted, UserError
+from ell_tune.ray_environment import set_ray_environment
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,6 +74,7 @@ def search(
 
     Example: `ell-tune search search_spaces/minilm_cpu.yaml --train train.csv --study studies/first --trials 20`
     """
+    set_ray_environment(address)
     from ell_tune.progress import make_display
     from ell_tune.ray_cluster import connected, resources
     from ell_tune.records import TrialState
@@ -159,6 +161,7 @@ def retrain(
 
     Example: `ell-tune retrain configs/*.yaml --train train.csv --out models/first`
     """
+    set_ray_environment(address)
     from ell_tune.progress import make_display
     from ell_tune.ray_cluster import connected, resources
     from ell_tune.retrain import prepare_retraining

@@ -4,7 +4,6 @@ A `Searcher` and a `TrialScheduler` are thin faces of the source. Tune calls the
 scheduler passes on every evaluation, and the searcher only hands out jobs.
 """
 
-import os
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -197,7 +196,6 @@ def _interrupts(run: _Run) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     try:
         yield
     finally:

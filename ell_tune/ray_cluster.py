@@ -1,7 +1,6 @@
 """Connects to a Ray cluster, or starts Ray on this machine for as long as the command runs."""
 
 import logging
-import os
 import re
 import socket
 from collections.abc import Iterator
@@ -12,16 +11,6 @@ import ray
 
 from ell_tune.engine import Resources
 from ell_tune.errors import UserError
-
-# Set before Ray starts anything. Tune's own files are thrown away (the study is the record), so it writes few.
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # no calls home
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",  # no tables of its own
-    "TUNE_GLOBAL_CHECKPOINT_S": "600",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 _PORT_SECONDS = 10
 
@@ -38,8 +27,6 @@ def connected(address: str | None) -> Iterator[str]:
             f"--address {address}: a node of the cluster must run this command, for it keeps the study, so the address "
             f"is auto or HOST:6379. On another machine, use `ray exec` or `ray attach` (see cluster.yaml)."
         )
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     try:
         _check_port(address)
         context = ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False)

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from command import Run, in_this_process
 from hypothesis import settings
-from ray.cluster_utils import Cluster
+
+from ell_tune.ray_environment import set_ray_environment
 
 # Before any import of ray or transformers, which read them once; processes that tests start inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+set_ray_environment(address="of the fixture below")
 
 # No deadline: a busy machine is not a failure.
 settings.register_profile("ell-tune", derandomize=True, deadline=None)
@@ -31,6 +33,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
     """A Ray cluster of two CPUs, which tests join: to start one for each takes longer than what they test."""
+    from ray.cluster_utils import Cluster
+
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
     yield cluster.address
     cluster.shutdown()
