@@ -92,6 +92,8 @@ def search(
             f"{study}: at least one config must train, but all {len(record.trials)} trials failed; the first, the base "
             f"config: {record.trials[0].reason}. Correct {space}, and search into another --study."
         )
+    if any(trial.state == TrialState.RUNNING for trial in record.trials):
+        _print("The time budget is used up; a larger --time-budget goes on with the trials that are under way.")
     _print(f"{len(record.trials)} trials in {study}. Next: ell-tune leaderboard {shlex.quote(str(study))}")
 
 

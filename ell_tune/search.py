@@ -21,7 +21,17 @@ from ell_tune.progress import Display, Plan
 from ell_tune.records import TrialRecord
 from ell_tune.samplers import make_sampler
 from ell_tune.search_spec import SearchSpec, load_search_spec
-from ell_tune.study import CONFIG, FAILURE, NUM_STEPS, SECONDS, Study, create_study, open_study, study_exists
+from ell_tune.study import (
+    CONFIG,
+    FAILURE,
+    NUM_STEPS,
+    SECONDS,
+    Study,
+    check_new_study,
+    create_study,
+    open_study,
+    study_exists,
+)
 from ell_tune.study_lock import hold_study
 from ell_tune.tracking import Tracker, make_tracker
 from ell_tune.trainable import Progress
@@ -201,6 +211,8 @@ def check_request(request: SearchRequest) -> CheckedSearch:
     check_enough_for_folds(essays, request.train_path, spec.study.num_folds)
     if study_exists(request.study_dir):
         _check_same_search(open_study(request.study_dir), spec, essays, request)
+    else:
+        check_new_study(request.study_dir)
     return CheckedSearch(request, spec, essays)
 
 

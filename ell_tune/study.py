@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -144,17 +145,35 @@ def open_study(study_dir: Path, writes: bool = False) -> Study:
     return Study(study_dir, manifest, storage, optuna.load_study(study_name=_OPTUNA_NAME, storage=storage))
 
 
+def check_new_study(study_dir: Path) -> None:
+    """Refuses a place where no study can be made, before any work is done for it.
+
+    Raises:
+        UserError: it is a file or holds other things, or no folder can be made there.
+    """
+    if study_dir.exists() and (not study_dir.is_dir() or any(study_dir.iterdir())):
+        found = "this one holds other things" if study_dir.is_dir() else "this is a file"
+        raise UserError(
+            f"{study_dir}: a new study needs a folder that is empty or not there yet, but {found}. "
+            f"Give another --study."
+        )
+    try:
+        study_dir.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(prefix=".ell-tune-", dir=study_dir.parent).cleanup()
+    except OSError as error:
+        raise UserError(
+            f"{study_dir}: a study needs a place that can be written, but no folder can be made in {study_dir.parent} "
+            f"({error.strerror}). Give another --study."
+        ) from None
+
+
 def create_study(study_dir: Path, spec: SearchSpec, essays: Essays, folds: Folds) -> Study:
     """Makes a study folder with every enqueued config waiting in its journal; all of it or nothing.
 
     Raises:
-        UserError: the folder exists and is not empty.
+        UserError: see `check_new_study`.
     """
-    if study_dir.exists() and (not study_dir.is_dir() or any(study_dir.iterdir())):
-        raise UserError(
-            f"{study_dir}: a new study needs a folder that is empty or not there yet, but this one holds other things. "
-            f"Give another --study."
-        )
+    check_new_study(study_dir)
     making = study_dir.with_name(f".{study_dir.name}.making-{os.getpid()}")
     shutil.rmtree(making, ignore_errors=True)
     (making / "trials").mkdir(parents=True)

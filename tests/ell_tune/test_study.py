@@ -44,6 +44,10 @@ def test_a_study_is_not_made_where_other_things_lie(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"busy: a new study needs a folder that is empty .* Give another --study"):
         create_study(tmp_path / "busy", spec, essays(), folds)
     assert [path.name for path in (tmp_path / "busy").iterdir()] == ["thesis.txt"]
+    with pytest.raises(UserError, match=r"thesis.txt: a new study needs a folder .* but this is a file"):
+        create_study(tmp_path / "busy" / "thesis.txt", spec, essays(), folds)
+    with pytest.raises(UserError, match=r"a study needs a place that can be written, .*thesis.txt \(File exists\)"):
+        create_study(tmp_path / "busy" / "thesis.txt" / "study", spec, essays(), folds)
 
 
 def test_opening_what_is_no_study(tmp_path: Path) -> None:
