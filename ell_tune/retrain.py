@@ -104,6 +104,12 @@ class Retraining:
         """The root of the members' artifact folders."""
         return self.common.artifacts or str((self.model_dir / "members").resolve())
 
+    @property
+    def workload(self) -> Workload:
+        """What its jobs share."""
+        name, data = self.common.trainable_name, self.common.data
+        return Workload.of(name, data, self.essays, self.folds, self.artifacts, keeps_weights=True)
+
 
 def prepare_retraining(config_paths: Sequence[Path], train_path: Path, model_dir: Path, num_folds: int) -> Retraining:
     """Reads the configs and the essays, and makes the folds.
@@ -142,7 +148,7 @@ def retrain(plan: Retraining, resources: Resources, display: Display) -> Model:
     source = FixedSource(missing, display)
     if missing:
         with display.running(Plan("retrain", "member", len(missing)), []):
-            run_jobs(source, _workload(plan), plan.essays.texts, resources)
+            run_jobs(source, plan.workload, plan.essays.texts, resources)
     if source.failures:
         name, reason = next(iter(source.failures.items()))
         raise UserError(f"{plan.model_dir}: every member must train to its end, but {name} did not: {reason}.")
@@ -167,20 +173,6 @@ def _jobs(plan: Retraining) -> list[Job]:
         digest = sha256(identity.encode()).hexdigest()[:8]
         jobs += [Job(f"{index:02d}-{digest}-fold{k}", config, k, item.seed) for k in range(plan.folds.num_folds)]
     return jobs
-
-
-def _workload(plan: Retraining) -> Workload:
-    assert plan.essays.labels_NC is not None
-    data = plan.common.data
-    return Workload(
-        trainable_name=plan.common.trainable_name,
-        labels_NC=plan.essays.labels_NC,
-        fold_of_N=plan.folds.fold_of_N,
-        targets=tuple(data.targets),
-        score_range=(data.min_score, data.max_score),
-        artifacts=plan.artifacts,
-        keeps_weights=True,
-    )
 
 
 def _assemble(plan: Retraining, jobs: Sequence[Job]) -> Model:

@@ -2,10 +2,11 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -15,7 +16,7 @@ from ell_tune.asha import Asha
 from ell_tune.data import Essays, check_enough_for_folds, read_labelled
 from ell_tune.engine import Resources, run_jobs
 from ell_tune.errors import UserError
-from ell_tune.folds import Folds, load_folds, make_folds
+from ell_tune.folds import load_folds, make_folds
 from ell_tune.jobs import Job, JobEnd
 from ell_tune.progress import Display, Plan
 from ell_tune.records import TrialRecord
@@ -30,6 +31,7 @@ from ell_tune.study import (
     check_new_study,
     create_study,
     open_study,
+    read_manifest,
     study_exists,
 )
 from ell_tune.study_lock import hold_study
@@ -210,7 +212,7 @@ def check_request(request: SearchRequest) -> CheckedSearch:
     essays = read_labelled(request.train_path, spec.data)
     check_enough_for_folds(essays, request.train_path, spec.study.num_folds)
     if study_exists(request.study_dir):
-        _check_same_search(open_study(request.study_dir), spec, essays, request)
+        _check_same_search(read_manifest(request.study_dir), spec, essays, request)
     else:
         check_new_study(request.study_dir)
     return CheckedSearch(request, spec, essays)
@@ -229,7 +231,8 @@ def search(checked: CheckedSearch, resources: Resources, display: Display) -> St
         create_study(request.study_dir, spec, essays, make_folds(essays, spec.study.num_folds, spec.study.seed))
     with hold_study(request.study_dir):
         study = open_study(request.study_dir, writes=True)
-        workload = _workload(study, spec, essays, load_folds(study.folds_path, essays))
+        folds = load_folds(study.folds_path, essays)
+        workload = Workload.of(spec.trainable_name, spec.data, essays, folds, study.artifacts, keeps_weights=False)
         tracker = make_tracker(spec.tracking, study.name, request.study_dir / "tracking")
         source = SearchSource(study, spec, request.budget, display, tracker)
         seconds_left = request.budget.seconds - source.seconds()
@@ -243,8 +246,7 @@ def search(checked: CheckedSearch, resources: Resources, display: Display) -> St
     return study
 
 
-def _check_same_search(study: Study, spec: SearchSpec, essays: Essays, request: SearchRequest) -> None:
-    remembered = study.manifest
+def _check_same_search(remembered: Mapping[str, Any], spec: SearchSpec, essays: Essays, request: SearchRequest) -> None:
     if remembered["provenance"]["data_sha256"] != essays.fingerprint:
         raise UserError(
             f"{request.train_path}: a study goes on with the essays that it began with, but these differ from those "
@@ -262,16 +264,3 @@ def _check_same_search(study: Study, spec: SearchSpec, essays: Essays, request: 
             f"{', '.join(sections)} differ from those of {request.study_dir}. Give the same file and --set options, "
             f"or another --study."
         )
-
-
-def _workload(study: Study, spec: SearchSpec, essays: Essays, folds: Folds) -> Workload:
-    assert essays.labels_NC is not None
-    return Workload(
-        trainable_name=spec.trainable_name,
-        labels_NC=essays.labels_NC,
-        fold_of_N=folds.fold_of_N,
-        targets=tuple(spec.data.targets),
-        score_range=(spec.data.min_score, spec.data.max_score),
-        artifacts=study.artifacts,
-        keeps_weights=False,
-    )

@@ -121,23 +121,33 @@ def study_exists(study_dir: Path) -> bool:
     return (study_dir / "study.json").is_file()
 
 
-def open_study(study_dir: Path, writes: bool = False) -> Study:
-    """Opens an existing study, to read it or (`writes`) to go on with it.
+def read_manifest(study_dir: Path) -> dict[str, Any]:
+    """What a study is made of, without its trials.
 
     Raises:
-        UserError: the folder holds no study, or one of a newer ell-tune.
+        UserError: the folder holds no study, or one of another format.
     """
     if not study_exists(study_dir):
         what = "there is no such folder" if not study_dir.exists() else "the folder holds no study.json"
         raise UserError(
             f"{study_dir}: a study folder is needed, as `ell-tune search ... --study DIR` makes it, but {what}."
         )
-    manifest = json.loads((study_dir / "study.json").read_text(encoding="utf-8"))
+    manifest: dict[str, Any] = json.loads((study_dir / "study.json").read_text(encoding="utf-8"))
     if manifest["format"] != _FORMAT:
         raise UserError(
             f"{study_dir / 'study.json'}: this ell-tune reads studies of format {_FORMAT}, but this one has format "
             f"{manifest['format']!r}. Use the ell-tune that made it: version {manifest['provenance']['ell_tune']}."
         )
+    return manifest
+
+
+def open_study(study_dir: Path, writes: bool = False) -> Study:
+    """Opens an existing study, to read it or (`writes`) to go on with it.
+
+    Raises:
+        UserError: see `read_manifest`.
+    """
+    manifest = read_manifest(study_dir)
     journal = study_dir / "journal.log"
     if writes:
         drop_torn_line(journal)

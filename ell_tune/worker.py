@@ -20,7 +20,9 @@ from ray.actor import ActorHandle
 
 from ell_tune.artifacts import ArtifactFolder, FitCheckpoints, delete_checkpoints
 from ell_tune.config import InvalidConfig, StrictConfig, validate
+from ell_tune.data import DataConfig, Essays
 from ell_tune.errors import BadConfig, UserError
+from ell_tune.folds import Folds
 from ell_tune.jobs import Job
 from ell_tune.trainable import FoldData, FoldResult, Progress, load_trainable
 
@@ -39,6 +41,22 @@ class Workload:
     score_range: tuple[float, float]
     artifacts: str  # root of the jobs' artifact folders
     keeps_weights: bool
+
+    @classmethod
+    def of(
+        cls, trainable_name: str, data: DataConfig, essays: Essays, folds: Folds, artifacts: str, keeps_weights: bool
+    ) -> "Workload":
+        """The workload of labelled essays."""
+        assert essays.labels_NC is not None
+        return cls(
+            trainable_name=trainable_name,
+            labels_NC=essays.labels_NC,
+            fold_of_N=folds.fold_of_N,
+            targets=tuple(data.targets),
+            score_range=(data.min_score, data.max_score),
+            artifacts=artifacts,
+            keeps_weights=keeps_weights,
+        )
 
 
 class PreparedEssays:

@@ -30,7 +30,7 @@ def study_dir(tmp_path: Path) -> Path:
 def test_help_teaches_every_verb_with_an_example(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    assert re.findall(r"^│ ([a-z-]+) ", out, re.MULTILINE) == VERBS or all(verb in out for verb in VERBS)
+    assert re.findall(r"^│ ([a-z][a-z-]+) ", out, re.MULTILINE) == VERBS
     for verb in VERBS:
         code, out, _ = run(verb, "--help")
         assert code == 0 and f"ell-tune {verb} " in re.sub(r"\s+", " ", out), verb
@@ -118,7 +118,7 @@ def test_a_study_goes_on_only_with_its_own_essays_and_space(run: Run, tmp_path: 
     assert [trial.config["y"] for trial in open_study(tmp_path / "study").record().trials] == [2, 2]
 
     code, _, err = run("search", space, *train, "--trials", 3)
-    assert code == 2 and "the sections base, search differ from those of" in re.sub(r"\s+", " ", err) or "differ" in err
+    assert code == 2 and "the sections base, search differ from those of" in err
     train[1] = tmp_path / "b" / "train.csv"
     code, _, err = run("search", space, *train, "--trials", 3, "--set", "y=2")
     assert code == 2 and "a study goes on with the essays that it began with" in err
