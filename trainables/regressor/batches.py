@@ -1,5 +1,7 @@
 """Batches of essays of like length, padded only to the longest essay among them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,6 +10,15 @@ from torch import Tensor
 from trainables.regressor.text import TokenisedEssays
 
 _POOL_BATCHES = 50  # so many batches' essays are drawn at random, then sorted by length
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B essays, padded on the right to T tokens."""
+
+    tokens_BT: Tensor  # ids
+    mask_BT: Tensor  # True for tokens, False for padding
+    ends_BT: Tensor  # uint8: 1 where a token ends a sentence, 2 where it ends a paragraph, else 0
 
 
 def length_grouped_batches(
@@ -39,14 +50,16 @@ def longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.argsort(-lengths, kind="stable")
 
 
-def pad(essays: TokenisedEssays, rows: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids [B, T] and their mask (True for tokens), padded to the longest of these essays."""
+def pad(essays: TokenisedEssays, rows: NDArray[np.int64], device: torch.device) -> Batch:
+    """Some essays' tokens, padded to the longest of them."""
     lengths_B = essays.lengths[rows]
     tokens_BT = np.full((len(rows), lengths_B.max()), essays.pad_token_id, dtype=np.int64)
+    ends_BT = np.zeros(tokens_BT.shape, dtype=np.uint8)
     for index, row in enumerate(rows):
         tokens_BT[index, : lengths_B[index]] = essays.essay(row)
+        ends_BT[index, : lengths_B[index]] = essays.essay_ends(row)
     mask_BT = np.arange(tokens_BT.shape[1]) < lengths_B[:, None]
-    return to_device(torch.from_numpy(tokens_BT), device), to_device(torch.from_numpy(mask_BT), device)
+    return Batch(*(to_device(torch.from_numpy(array), device) for array in (tokens_BT, mask_BT, ends_BT)))
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -39,10 +39,10 @@ def accumulate_gradients(
     num_labels = sum(map(len, micro_batches)) * fold_data.labels_NC.shape[1]
     window_loss, num_tokens = torch.zeros((), device=device), 0
     for rows in micro_batches:
-        tokens_BT, mask_BT = pad(fold_data.prepared, rows, device)
+        batch = pad(fold_data.prepared, rows, device)
         label_BC = to_device(torch.from_numpy(fold_data.labels_NC[rows]), device)
         with precision.autocast():
-            score_BC = model(tokens_BT, mask_BT)
+            score_BC = model(batch)
         loss = summed_loss(loss_config, score_BC, label_BC) / num_labels
         scaler.scale(loss).backward()
         window_loss += loss.detach()

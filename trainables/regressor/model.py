@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ell_tune.config import StrictConfig
+from trainables.regressor.batches import Batch
 from trainables.regressor.pooling import Pooling
 
 
@@ -34,13 +35,13 @@ class Regressor(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.register_buffer("target_means_C", target_means_C)
 
-    def forward(self, tokens_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """Scores [B, C] in float32, unclipped, for padded token ids and their mask (True for tokens)."""
+    def forward(self, batch: Batch) -> Tensor:
+        """Scores [B, C] in float32, unclipped."""
         hidden_states = self.backbone(
-            input_ids=tokens_BT, attention_mask=mask_BT.long(), output_hidden_states=True
+            input_ids=batch.tokens_BT, attention_mask=batch.mask_BT.long(), output_hidden_states=True
         ).hidden_states
         # Pooling and head cost nothing next to the encoder: they run in full precision, whatever it ran in.
-        with torch.autocast(tokens_BT.device.type, enabled=False):
-            pooled_BP = self.pooling(hidden_states, mask_BT)
+        with torch.autocast(batch.tokens_BT.device.type, enabled=False):
+            pooled_BP = self.pooling(hidden_states, batch)
             score_BC: Tensor = self.target_means_C + self.head(self.norm(pooled_BP))
         return score_BC

@@ -38,9 +38,9 @@ def predict_rows(
     order = longest_first(essays.lengths[rows])
     scores = [torch.empty(0, model.head.out_features, device=device)]
     for start in range(0, len(rows), batch_size):
-        tokens_BT, mask_BT = pad(essays, rows[order[start : start + batch_size]], device)
+        batch = pad(essays, rows[order[start : start + batch_size]], device)
         with precision.autocast():
-            scores.append(model(tokens_BT, mask_BT))
+            scores.append(model(batch))
     scores_MC = np.empty((len(rows), model.head.out_features), dtype=np.float32)
     scores_MC[order] = torch.cat(scores).cpu().numpy()
     return scores_MC

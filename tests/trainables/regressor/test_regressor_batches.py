@@ -53,6 +53,7 @@ def test_longest_first_keeps_the_order_of_equals() -> None:
 def test_pad_trims_to_the_longest_of_the_batch() -> None:
     essays = TokenisedEssays(
         tokens=np.array([1, 2, 1, 7, 8, 2, 1, 9, 2], dtype=np.int32),
+        ends=np.array([0, 2, 0, 1, 0, 2, 0, 0, 2], dtype=np.uint8),
         offsets=np.array([0, 2, 6, 9]),
         pad_token_id=4,
         vocab_size=10,
@@ -60,10 +61,11 @@ def test_pad_trims_to_the_longest_of_the_batch() -> None:
         max_length=512,
         tokenizer_files={},
     )
-    tokens_BT, mask_BT = pad(essays, np.array([2, 0]), CPU)
-    assert tokens_BT.tolist() == [[1, 9, 2], [1, 2, 4]]
-    assert mask_BT.tolist() == [[True, True, True], [True, True, False]]
-    assert (tokens_BT.dtype, mask_BT.dtype) == (torch.int64, torch.bool)
+    batch = pad(essays, np.array([2, 0]), CPU)
+    assert batch.tokens_BT.tolist() == [[1, 9, 2], [1, 2, 4]]
+    assert batch.mask_BT.tolist() == [[True, True, True], [True, True, False]]
+    assert batch.ends_BT.tolist() == [[0, 0, 2], [0, 2, 0]]
+    assert (batch.tokens_BT.dtype, batch.mask_BT.dtype, batch.ends_BT.dtype) == (torch.int64, torch.bool, torch.uint8)
 
 
 def plan(num_rows: int = 22, **training: int | None) -> TrainingPlan:

@@ -9,11 +9,10 @@ from torch import Tensor
 from transformers import DebertaV2Config, DebertaV2Model
 
 from ell_tune.errors import BadConfig
+from trainables.regressor.batches import Batch
 from trainables.regressor.pooling import Pooling, PoolingConfig, make_pooling
-from trainables.regressor.precision import Precision
 
 HIDDEN_SIZE, NUM_LAYERS = 16, 3
-CPU = torch.device("cpu")
 NAMES = [config.model_fields["name"].default for config in get_args(get_args(PoolingConfig)[0])]
 VARIANTS: dict[str, dict[str, Any]] = {  # what the contract is checked on: every pooling, and every form of one
     **{name: {"name": name} for name in NAMES},
@@ -30,6 +29,10 @@ def build(variant: str, **fields: Any) -> Pooling:
     return make_pooling(config, HIDDEN_SIZE, NUM_LAYERS)
 
 
+def batch_of(mask_BT: Tensor) -> Batch:
+    return Batch(mask_BT.long(), mask_BT, torch.zeros(mask_BT.shape, dtype=torch.uint8))
+
+
 def states(*shape: int, seed: int = 0) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(*shape, HIDDEN_SIZE, generator=generator) for _ in range(NUM_LAYERS + 1)]
@@ -37,6 +40,10 @@ def states(*shape: int, seed: int = 0) -> list[Tensor]:
 
 def mask(*lengths: int) -> Tensor:
     return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+
+
+def essays(*lengths: int) -> Batch:
+    return batch_of(mask(*lengths))
 
 
 def test_every_pooling_is_under_contract() -> None:
@@ -48,7 +55,7 @@ def test_every_pooling_is_under_contract() -> None:
 class TestContract:
     def test_width(self, name: str) -> None:
         pooling = build(name)
-        pooled_BP = pooling(states(2, 5), mask(5, 3))
+        pooled_BP = pooling(states(2, 5), essays(5, 3))
         assert pooled_BP.shape == (2, pooling.width)
         assert pooled_BP.dtype == torch.float32
 
@@ -58,21 +65,21 @@ class TestContract:
         # The same essay beside a longer one, its padding full of large numbers.
         padded = [torch.cat([layer, torch.full((1, 4, HIDDEN_SIZE), 1e3)], dim=1) for layer in short]
         batch = [torch.cat([layer, other]) for layer, other in zip(padded, states(1, 7, seed=1), strict=True)]
-        alone, beside = pooling(short, mask(3))[0], pooling(batch, mask(3, 7))[0]
+        alone, beside = pooling(short, essays(3))[0], pooling(batch, essays(3, 7))[0]
         torch.testing.assert_close(beside, alone, rtol=1e-5, atol=1e-6)
 
     def test_all_but_one_token_masked(self, name: str) -> None:
         pooling = build(name)
         batch = states(1, 6)
         first_token = [layer[:, :1] for layer in batch]
-        masked = pooling(batch, torch.tensor([[True] + [False] * 5]))
-        torch.testing.assert_close(masked, pooling(first_token, torch.ones(1, 1, dtype=torch.bool)))
+        masked = pooling(batch, batch_of(torch.tensor([[True] + [False] * 5])))
+        torch.testing.assert_close(masked, pooling(first_token, essays(1)))
 
     def test_gradient_reaches_every_parameter_and_no_padding(self, name: str) -> None:
         pooling = build(name)
         hidden_states = [layer.requires_grad_() for layer in states(4, 6)]
         mask_BT = mask(6, 5, 4, 1)
-        pooling(hidden_states, mask_BT).square().sum().backward()
+        pooling(hidden_states, batch_of(mask_BT)).square().sum().backward()
         for parameter_name, parameter in pooling.named_parameters():
             assert parameter.grad is not None, parameter_name
             assert parameter.grad.abs().max() > 1e-5, parameter_name
@@ -84,8 +91,7 @@ class TestContract:
     def test_half_precision_stays_finite(self, name: str) -> None:
         pooling = build(name)
         half = [(100 * layer).bfloat16() for layer in states(2, 6)]
-        with Precision("bf16", CPU).autocast():
-            pooled_BP = pooling(half, mask(6, 2))
+        pooled_BP = pooling(half, essays(6, 2))  # the model ends the encoder's autocast before it pools
         assert pooled_BP.dtype == torch.float32
         assert pooled_BP.isfinite().all()
 
@@ -109,7 +115,7 @@ class TestContract:
 
         def pool(tokens_BT: Tensor, mask_BT: Tensor) -> Tensor:
             output = encoder(tokens_BT, attention_mask=mask_BT.long(), output_hidden_states=True)
-            pooled_BP: Tensor = pooling(output.hidden_states, mask_BT)
+            pooled_BP: Tensor = pooling(output.hidden_states, batch_of(mask_BT))
             return pooled_BP
 
         essay = torch.tensor([[1, 7, 8, 9, 2]])
@@ -132,32 +138,32 @@ TWO_TOKENS_AND_PADDING = layers_of([[1.0, -2.0], [3.0, 4.0], [99.0, 99.0]])
 def test_token_poolings_by_hand(name: str, expected: list[float]) -> None:
     config = TypeAdapter(PoolingConfig).validate_python({"name": name})
     pooling = make_pooling(config, hidden_size=2, num_layers=0)
-    mask_BT = torch.tensor([[True, True, False]])
-    assert pooling(TWO_TOKENS_AND_PADDING, mask_BT).tolist() == [expected]
+    batch = batch_of(torch.tensor([[True, True, False]]))
+    assert pooling(TWO_TOKENS_AND_PADDING, batch).tolist() == [expected]
 
 
 def test_max_of_negative_features_is_not_the_padding() -> None:
-    pooled_BP = build("max")([-layer.abs() - 1 for layer in states(1, 4)], mask(4))
+    pooled_BP = build("max")([-layer.abs() - 1 for layer in states(1, 4)], essays(4))
     assert (pooled_BP <= -1).all()
 
 
 def test_gem_by_hand() -> None:
     config = TypeAdapter(PoolingConfig).validate_python({"name": "gem", "p": 3.0})
     pooling = make_pooling(config, hidden_size=2, num_layers=0)
-    pooled_BP = pooling(TWO_TOKENS_AND_PADDING, torch.tensor([[True, True, False]]))
+    pooled_BP = pooling(TWO_TOKENS_AND_PADDING, batch_of(torch.tensor([[True, True, False]])))
     # Feature 0: ((1 + 27) / 2)^(1/3); feature 1: the negative one counts as (nearly) 0: (64 / 2)^(1/3).
     torch.testing.assert_close(pooled_BP, torch.tensor([[14.0 ** (1 / 3), 32.0 ** (1 / 3)]]))
 
 
 def test_gem_with_exponent_one_is_the_mean() -> None:
     positive = [layer.abs() for layer in states(2, 5)]
-    mean_BP = build("mean")(positive, mask(5, 2))
-    torch.testing.assert_close(build("gem", p=1.0)(positive, mask(5, 2)), mean_BP)
+    mean_BP = build("mean")(positive, essays(5, 2))
+    torch.testing.assert_close(build("gem", p=1.0)(positive, essays(5, 2)), mean_BP)
 
 
 def test_attention_of_equal_tokens_is_that_token() -> None:
     token = torch.randn(1, 1, HIDDEN_SIZE, generator=torch.Generator().manual_seed(3))
-    pooled_BP = build("attention")([token.expand(1, 4, HIDDEN_SIZE)], mask(4))
+    pooled_BP = build("attention")([token.expand(1, 4, HIDDEN_SIZE)], essays(4))
     torch.testing.assert_close(pooled_BP, token[:, 0])
 
 
@@ -165,7 +171,7 @@ def test_weighted_layers_start_equal_and_follow_their_weights() -> None:
     config = TypeAdapter(PoolingConfig).validate_python({"name": "weighted_layers", "num_layers": 2})
     pooling = make_pooling(config, hidden_size=1, num_layers=2)
     hidden_states = layers_of([[50.0], [50.0]], [[1.0], [3.0]], [[10.0], [30.0]])
-    two_tokens = torch.ones(1, 2, dtype=torch.bool)
+    two_tokens = essays(2)
     assert pooling(hidden_states, two_tokens).item() == pytest.approx((2 + 20) / 2)
     with torch.no_grad():
         pooling.get_parameter("layer_logits").copy_(torch.tensor([0.0, 3.0]).log().clamp(min=-50))
@@ -176,14 +182,14 @@ def test_concat_last_keeps_the_layers_order() -> None:
     config = TypeAdapter(PoolingConfig).validate_python({"name": "concat_last", "num_layers": 2})
     pooling = make_pooling(config, hidden_size=2, num_layers=3)
     hidden_states = layers_of([[0.0, 0.0]], [[1.0, 2.0]], [[3.0, 4.0]], [[5.0, 6.0]])
-    assert pooling(hidden_states, torch.ones(1, 1, dtype=torch.bool)).tolist() == [[3.0, 4.0, 5.0, 6.0]]
+    assert pooling(hidden_states, essays(1)).tolist() == [[3.0, 4.0, 5.0, 6.0]]
 
 
 def test_concat_last_of_means_reaches_down_to_the_embeddings() -> None:
     config = TypeAdapter(PoolingConfig).validate_python({"name": "concat_last", "num_layers": 3, "summary": "mean"})
     pooling = make_pooling(config, hidden_size=1, num_layers=2)
     hidden_states = layers_of([[1.0], [3.0]], [[10.0], [20.0]], [[5.0], [7.0]])
-    assert pooling(hidden_states, torch.ones(1, 2, dtype=torch.bool)).tolist() == [[2.0, 15.0, 6.0]]
+    assert pooling(hidden_states, essays(2)).tolist() == [[2.0, 15.0, 6.0]]
 
 
 def test_lstm_reads_the_layers_bottom_first_without_the_embeddings() -> None:
@@ -195,7 +201,7 @@ def test_lstm_reads_the_layers_bottom_first_without_the_embeddings() -> None:
         state = None
         for layer in hidden_states[1:]:
             output, state = lstm(layer[essay, :1, None].reshape(1, 1, HIDDEN_SIZE), state)
-        pooled_BP = pooling(hidden_states, mask(4, 4, 4))
+        pooled_BP = pooling(hidden_states, essays(4, 4, 4))
         torch.testing.assert_close(pooled_BP[essay], output[0, 0])
 
 

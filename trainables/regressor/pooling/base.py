@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig
 from ell_tune.errors import BadConfig
+from trainables.regressor.batches import Batch
 
 
 class Pooling(nn.Module, ABC):
@@ -24,13 +25,13 @@ class Pooling(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
+    def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         """Pools a batch of B essays of T tokens; the result [B, width] is float32 and ignores padding.
 
         Args:
             hidden_states: the embeddings' output, then each layer's, bottom first: num_layers + 1 of
                 [B, T, D], possibly in half precision.
-            mask_BT: True for tokens, False for padding. Every essay has a first token, its [CLS].
+            batch: the essays. Each has a first token, its [CLS].
         """
 
 

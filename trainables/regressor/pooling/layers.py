@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig
+from trainables.regressor.batches import Batch
 from trainables.regressor.pooling.base import Pooling, check_num_layers, masked_mean
 
 
@@ -31,9 +32,9 @@ class WeightedLayersPooling(Pooling):
         self.width = hidden_size
         self.layer_logits = nn.Parameter(torch.zeros(config.num_layers))
 
-    def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
+    def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         chosen = hidden_states[-len(self.layer_logits) :]
-        mean_LBD = torch.stack([masked_mean(hidden_BTD, mask_BT) for hidden_BTD in chosen])
+        mean_LBD = torch.stack([masked_mean(hidden_BTD, batch.mask_BT) for hidden_BTD in chosen])
         return (self.layer_logits.softmax(dim=0)[:, None, None] * mean_LBD).sum(dim=0)
 
 
@@ -57,10 +58,10 @@ class ConcatLastPooling(Pooling):
         self.config = config
         self.width = config.num_layers * hidden_size
 
-    def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
+    def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         chosen = hidden_states[-self.config.num_layers :]
         if self.config.summary == "mean":
-            return torch.cat([masked_mean(hidden_BTD, mask_BT) for hidden_BTD in chosen], dim=1)
+            return torch.cat([masked_mean(hidden_BTD, batch.mask_BT) for hidden_BTD in chosen], dim=1)
         return torch.cat([hidden_BTD[:, 0].float() for hidden_BTD in chosen], dim=1)
 
 
@@ -78,7 +79,7 @@ class LstmPooling(Pooling):
         self.width = config.hidden_size
         self.lstm = nn.LSTM(hidden_size, config.hidden_size, batch_first=True)
 
-    def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
+    def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         # Stacked along dim 1: along the last, a reshape to [B, L, D] would mix the layers' features.
         cls_BLD = torch.stack([hidden_BTD[:, 0].float() for hidden_BTD in hidden_states[1:]], dim=1)
         output_BLH, _ = self.lstm(cls_BLD)

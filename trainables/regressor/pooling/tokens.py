@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig
+from trainables.regressor.batches import Batch
 from trainables.regressor.pooling.base import Pooling, masked_max, masked_mean
 
 
@@ -23,8 +24,8 @@ class MeanPooling(Pooling):
         super().__init__(config, hidden_size, num_layers)
         self.width = hidden_size
 
-    def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
-        return masked_mean(hidden_states[-1], mask_BT)
+    def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
+        return masked_mean(hidden_states[-1], batch.mask_BT)
 
 
 class ClsPooling(Pooling):
@@ -39,7 +40,7 @@ class ClsPooling(Pooling):
         super().__init__(config, hidden_size, num_layers)
         self.width = hidden_size
 
-    def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
+    def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         return hidden_states[-1][:, 0].float()
 
 
@@ -55,8 +56,8 @@ class MaxPooling(Pooling):
         super().__init__(config, hidden_size, num_layers)
         self.width = hidden_size
 
-    def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
-        return masked_max(hidden_states[-1], mask_BT)
+    def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
+        return masked_max(hidden_states[-1], batch.mask_BT)
 
 
 class MeanMaxPooling(Pooling):
@@ -71,9 +72,9 @@ class MeanMaxPooling(Pooling):
         super().__init__(config, hidden_size, num_layers)
         self.width = 2 * hidden_size
 
-    def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
+    def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         last_BTD = hidden_states[-1]
-        return torch.cat([masked_mean(last_BTD, mask_BT), masked_max(last_BTD, mask_BT)], dim=1)
+        return torch.cat([masked_mean(last_BTD, batch.mask_BT), masked_max(last_BTD, batch.mask_BT)], dim=1)
 
 
 class AttentionPooling(Pooling):
@@ -94,9 +95,9 @@ class AttentionPooling(Pooling):
             nn.Linear(hidden_size, 1, bias=False),  # a softmax ignores what all tokens share
         )
 
-    def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
+    def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         last_BTD = hidden_states[-1].float()
-        score_BT1 = self.score(last_BTD).float().masked_fill(~mask_BT.unsqueeze(-1), float("-inf"))
+        score_BT1 = self.score(last_BTD).float().masked_fill(~batch.mask_BT.unsqueeze(-1), float("-inf"))
         pooled_BD: Tensor = (score_BT1.softmax(dim=1) * last_BTD).sum(dim=1)
         return pooled_BD
 
@@ -119,7 +120,7 @@ class GemPooling(Pooling):
         self.width = hidden_size
         self.p = nn.Parameter(torch.tensor([config.p]))
 
-    def forward(self, hidden_states: Sequence[Tensor], mask_BT: Tensor) -> Tensor:
+    def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         positive_BTD = hidden_states[-1].float().clamp(min=1e-6)
-        pooled_BD: Tensor = masked_mean(positive_BTD.pow(self.p), mask_BT).pow(1.0 / self.p)
+        pooled_BD: Tensor = masked_mean(positive_BTD.pow(self.p), batch.mask_BT).pow(1.0 / self.p)
         return pooled_BD
