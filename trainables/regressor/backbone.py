@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     MODEL_MAPPING,
     AutoConfig,
@@ -34,6 +34,12 @@ class BackboneConfig(StrictConfig):
         default="microsoft/deberta-v3-base",
         min_length=1,
         description="a Hugging Face hub name, a local folder, or package:NAME/path in a Python package",
+    )
+    num_layers: int | None = Field(
+        default=None,
+        ge=1,
+        le=48,
+        description="the encoder's bottom so many layers, the ones above being dropped; null for all",
     )
     dropout: float = Field(default=0.0, ge=0.0, le=0.5, description="every dropout inside the encoder")
     gradient_checkpointing: bool = Field(
@@ -71,7 +77,7 @@ def load_backbone(
     new token is no outlier.
 
     Raises:
-        BadConfig: it has fewer positions than `max_length`.
+        BadConfig: it has fewer positions than `max_length`, or fewer layers than `backbone.num_layers`.
         UserError: it cannot be found or read, lacks weights, or is of a family without one stack of encoder layers.
     """
     backbone = _load_pretrained(config)
@@ -101,6 +107,59 @@ def encoder_layers(backbone: PreTrainedModel) -> nn.ModuleList:
     return layers
 
 
+_SPLITTABLE = {"bert", "deberta", "deberta-v2", "mpnet", "roberta", "xlm-roberta"}  # families that a test has split
+
+
+def can_be_split(backbone: PreTrainedModel) -> bool:
+    """Whether `hidden_states` can run a part of this encoder's layers."""
+    # DeBERTa-v2-xlarge's convolution runs after the first layer of those it is given, whichever that is.
+    return backbone.config.model_type in _SPLITTABLE and getattr(backbone.encoder, "conv", None) is None
+
+
+def hidden_states(
+    backbone: PreTrainedModel, inputs: Tensor, mask_BT: Tensor, first: int = 0, last: int | None = None
+) -> list[Tensor]:
+    """Hidden states `first` to `last` (None: the top), each [B, T, D]; 0 is the embeddings' output, k the k-th layer's.
+
+    Args:
+        backbone: with `first` or `last` given, one that `can_be_split`.
+        inputs: token ids [B, T] if `first` is 0, else hidden state `first`, which also is the first of the result.
+        mask_BT: True for tokens, False for padding.
+    """
+    embeddings, layers = backbone.embeddings, encoder_layers(backbone)
+    chosen = layers[first:last]
+    if not chosen:
+        return [inputs]
+    states: list[Tensor] = []
+
+    def note_input(module: nn.Module, arguments: Any) -> None:
+        states.append(arguments[0])
+
+    def note_output(module: nn.Module, arguments: Any, output: Any) -> None:
+        states.append(output[0] if isinstance(output, tuple) else output)
+
+    hooks = [chosen[0].register_forward_pre_hook(note_input)]
+    hooks += [layer.register_forward_hook(note_output) for layer in chosen]
+    # In place, for the length of this call: a part of the encoder is the same modules, run by the same code.
+    backbone.encoder.layer = chosen
+    if first:
+        backbone.embeddings = _Given()
+    try:
+        backbone(**{"inputs_embeds" if first else "input_ids": inputs}, attention_mask=mask_BT.long())
+    finally:
+        backbone.embeddings, backbone.encoder.layer = embeddings, layers
+        for hook in hooks:
+            hook.remove()
+    return states
+
+
+class _Given(nn.Module):
+    """In place of embeddings: the hidden state that it is given."""
+
+    def forward(self, inputs_embeds: Tensor, **others: Any) -> Tensor:
+        return inputs_embeds
+
+
 def parameter_depth(name: str) -> int:
     """How high a parameter of the backbone (by its name there) sits: 0 for embeddings, k for the k-th layer.
 
@@ -120,6 +179,7 @@ def _load_pretrained(config: BackboneConfig) -> PreTrainedModel:
         try:
             architecture = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             _set_dropouts(architecture, config.dropout)
+            _drop_top_layers(architecture, config)
             backbone, loading = AutoModel.from_pretrained(
                 folder,
                 config=architecture,
@@ -152,6 +212,19 @@ def _set_dropouts(architecture: PreTrainedConfig, dropout: float) -> None:
     for name, value in architecture.to_dict().items():
         if "dropout" in name and isinstance(value, float | int):
             setattr(architecture, name, dropout)
+
+
+def _drop_top_layers(architecture: PreTrainedConfig, config: BackboneConfig) -> None:
+    """Sajjad et al. (2023), On the effect of dropping layers of pre-trained transformer models: top ones go first."""
+    if config.num_layers is None:
+        return
+    num_layers = architecture.num_hidden_layers
+    if config.num_layers > num_layers:
+        raise BadConfig(
+            f"backbone.num_layers: at most the backbone's number of layers can be kept, which is {num_layers} for "
+            f"{config.name!r}, but it is {config.num_layers}. Lower it, or leave it out."
+        )
+    architecture.num_hidden_layers = config.num_layers
 
 
 def _without_pooler(architecture: PreTrainedConfig) -> dict[str, bool]:

@@ -19,6 +19,10 @@ class Batch:
     tokens_BT: Tensor  # ids
     mask_BT: Tensor  # True for tokens, False for padding
     ends_BT: Tensor  # uint8: 1 where a token ends a sentence, 2 where it ends a paragraph, else 0
+    frozen_states: tuple[
+        Tensor, ...
+    ] = ()  # [B, T, D] each, lowest first: those of the frozen bottom, where they are kept
+    num_frozen_layers: int = 0  # of that bottom; the last of its states is what the layer above it takes
 
 
 def length_grouped_batches(
@@ -60,6 +64,17 @@ def pad(essays: TokenisedEssays, rows: NDArray[np.int64], device: torch.device) 
         ends_BT[index, : lengths_B[index]] = essays.essay_ends(row)
     mask_BT = np.arange(tokens_BT.shape[1]) < lengths_B[:, None]
     return Batch(*(to_device(torch.from_numpy(array), device) for array in (tokens_BT, mask_BT, ends_BT)))
+
+
+def padded_rows(
+    values_ND: NDArray[np.float32], offsets: NDArray[np.int64], rows: NDArray[np.int64], device: torch.device
+) -> Tensor:
+    """The values [B, T, D] of some essays' tokens, zero beyond each essay's end, from those of all tokens."""
+    lengths_B = offsets[rows + 1] - offsets[rows]
+    padded_BTD = np.zeros((len(rows), lengths_B.max(), values_ND.shape[1]), dtype=np.float32)
+    for index, row in enumerate(rows):
+        padded_BTD[index, : lengths_B[index]] = values_ND[offsets[row] : offsets[row + 1]]
+    return to_device(torch.from_numpy(padded_BTD), device)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

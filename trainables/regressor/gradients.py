@@ -6,10 +6,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ell_tune.trainable import FoldData
-from trainables.regressor.batches import pad, to_device
+from trainables.regressor.batches import to_device
 from trainables.regressor.loss import LossConfig, summed_loss
 from trainables.regressor.model import Regressor
 from trainables.regressor.precision import Precision
+from trainables.regressor.reader import EssayReader
 
 
 def set_training_mode(model: Regressor) -> None:
@@ -23,6 +24,7 @@ def set_training_mode(model: Regressor) -> None:
 
 def accumulate_gradients(
     model: Regressor,
+    reader: EssayReader,
     micro_batches: list[NDArray[np.int64]],
     fold_data: FoldData,
     loss_config: LossConfig,
@@ -39,14 +41,14 @@ def accumulate_gradients(
     num_labels = sum(map(len, micro_batches)) * fold_data.labels_NC.shape[1]
     window_loss, num_tokens = torch.zeros((), device=device), 0
     for rows in micro_batches:
-        batch = pad(fold_data.prepared, rows, device)
+        batch = reader.read(rows)
         label_BC = to_device(torch.from_numpy(fold_data.labels_NC[rows]), device)
         with precision.autocast():
             score_BC = model(batch)
         loss = summed_loss(loss_config, score_BC, label_BC) / num_labels
         scaler.scale(loss).backward()
         window_loss += loss.detach()
-        num_tokens += int(fold_data.prepared.lengths[rows].sum())
+        num_tokens += int(reader.essays.lengths[rows].sum())
     return window_loss, num_tokens
 
 

@@ -5,7 +5,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ell_tune.config import StrictConfig
+from ell_tune.config import StrictConfig, or_off
+from trainables.regressor.backbone import encoder_layers, hidden_states
 from trainables.regressor.batches import Batch
 from trainables.regressor.pooling import Pooling
 
@@ -14,6 +15,12 @@ class HeadConfig(StrictConfig):
     """From the pooled vector to the scores."""
 
     layer_norm: bool = Field(default=True, description="a LayerNorm between pooling and head")
+    ridge_alpha: or_off(float) = Field(  # type: ignore[valid-type]
+        default=None,
+        ge=1e-3,
+        le=1e6,
+        description="start the head as a ridge regression with this penalty on the untrained features, or off: random",
+    )
 
 
 class Regressor(nn.Module):
@@ -35,13 +42,27 @@ class Regressor(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.register_buffer("target_means_C", target_means_C)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Scores [B, C] in float32, unclipped."""
-        hidden_states = self.backbone(
-            input_ids=batch.tokens_BT, attention_mask=batch.mask_BT.long(), output_hidden_states=True
-        ).hidden_states
+    @property
+    def num_layers(self) -> int:
+        """The number of the encoder's layers."""
+        return len(encoder_layers(self.backbone))
+
+    def features(self, batch: Batch) -> Tensor:
+        """What the head reads off each essay [B, P], in float32."""
+        if batch.frozen_states:
+            *below, start_BTD = batch.frozen_states
+            above = hidden_states(self.backbone, start_BTD, batch.mask_BT, first=batch.num_frozen_layers)
+            states = [*below, *above]
+        else:
+            states = hidden_states(self.backbone, batch.tokens_BT, batch.mask_BT)
         # Pooling and head cost nothing next to the encoder: they run in full precision, whatever it ran in.
         with torch.autocast(batch.tokens_BT.device.type, enabled=False):
-            pooled_BP = self.pooling(hidden_states, batch)
-            score_BC: Tensor = self.target_means_C + self.head(self.norm(pooled_BP))
+            features_BP: Tensor = self.norm(self.pooling(states, batch))
+        return features_BP
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Scores [B, C] in float32, unclipped."""
+        features_BP = self.features(batch)
+        with torch.autocast(features_BP.device.type, enabled=False):
+            score_BC: Tensor = self.target_means_C + self.head(features_BP)
         return score_BC

@@ -20,6 +20,10 @@ class FreezeConfig(StrictConfig):
 
     embeddings: bool = Field(default=False, description="freeze the embeddings, relative positions included")
     num_layers: int = Field(default=0, ge=0, le=48, description="freeze the encoder's bottom so many layers")
+    keep_states: bool = Field(
+        default=True,
+        description="keep what frozen layers say of each essay in files that all fits on a machine share",
+    )
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.regressor.batches import longest_first, pad
+from trainables.regressor.batches import longest_first
 from trainables.regressor.model import Regressor
 from trainables.regressor.precision import Precision, best_device
-from trainables.regressor.text import TokenisedEssays, tokenise
+from trainables.regressor.reader import EssayReader
+from trainables.regressor.text import tokenise
 from trainables.regressor.weights import load_regressor
 
 
@@ -22,23 +23,22 @@ def predict(weights_dir: Path, essays: Sequence[str]) -> NDArray[np.float32]:
     config, model, tokenizer = load_regressor(weights_dir)
     device = best_device()
     precision = Precision(config.training.precision if device.type == "cuda" else "fp32", device)
-    tokenised = tokenise(tokenizer, config.text, essays)
+    reader = EssayReader(tokenise(tokenizer, config.text, essays), device)
     rows = np.arange(len(essays))
-    return predict_rows(model.to(device), tokenised, rows, config.training.eval_batch_size, precision)
+    return predict_rows(model.to(device), reader, rows, config.training.eval_batch_size, precision)
 
 
 @torch.inference_mode()
 def predict_rows(
-    model: Regressor, essays: TokenisedEssays, rows: NDArray[np.int64], batch_size: int, precision: Precision
+    model: Regressor, reader: EssayReader, rows: NDArray[np.int64], batch_size: int, precision: Precision
 ) -> NDArray[np.float32]:
-    """Scores [M, C] for some rows of tokenised essays, in their order. Leaves the model in eval mode."""
+    """Scores [M, C] for some rows of an essay set, in their order. Leaves the model in eval mode."""
     model.eval()
-    device = model.target_means_C.device
     # The longest first: what does not fit into memory fails at once.
-    order = longest_first(essays.lengths[rows])
-    scores = [torch.empty(0, model.head.out_features, device=device)]
+    order = longest_first(reader.essays.lengths[rows])
+    scores = [torch.empty(0, model.head.out_features, device=reader.device)]
     for start in range(0, len(rows), batch_size):
-        batch = pad(essays, rows[order[start : start + batch_size]], device)
+        batch = reader.read(rows[order[start : start + batch_size]])
         with precision.autocast():
             scores.append(model(batch))
     scores_MC = np.empty((len(rows), model.head.out_features), dtype=np.float32)

@@ -13,12 +13,16 @@ from trainables.regressor.averaging import WeightAverage
 from trainables.regressor.building import build_regressor
 from trainables.regressor.config import Config
 from trainables.regressor.fit_state import FitState
+from trainables.regressor.frozen_states import open_frozen_states
 from trainables.regressor.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.model import Regressor
 from trainables.regressor.optimization import learning_rate_factor, make_optimizer, set_learning_rates
 from trainables.regressor.parameter_groups import freeze_parameters, optimizer_groups, parameter_table
 from trainables.regressor.plan import TrainingPlan
 from trainables.regressor.precision import Precision, best_device
 from trainables.regressor.predicting import predict_rows
+from trainables.regressor.reader import EssayReader
+from trainables.regressor.ridge_head import fit_head_by_ridge
 from trainables.regressor.weights import start_weights
 
 
@@ -50,7 +54,10 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
     precision = Precision(config.training.precision, device)
     plan = TrainingPlan(config.training, fold_data.train_rows, fold_data.prepared.lengths, fold_data.seed)
     state = _first_state(config, fold_data, checkpoints, plan, precision, device)
-    if (latest := checkpoints.latest()) is not None:
+    reader = _reader(config, fold_data, precision, state.model)
+    if (latest := checkpoints.latest()) is None:
+        _start_head(config, fold_data, precision, reader, state.model)
+    else:
         state.read(latest)
         assert state.last_progress is not None
         report(state.last_progress)  # the process may have died before it was heard
@@ -63,7 +70,7 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
         set_learning_rates(state.optimizer, factor)
 
         loss, num_tokens = accumulate_gradients(
-            state.model, plan.micro_batches(step), fold_data, config.loss, precision, state.scaler
+            state.model, reader, plan.micro_batches(step), fold_data, config.loss, precision, state.scaler
         )
         apply_gradients(state.model, state.optimizer, state.scaler, config.optimizer.clip_norm)
         if state.average is not None:
@@ -73,7 +80,7 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
 
         if (evaluation := plan.evaluation_after(step)) is not None:
             metrics = interval.metrics() | {"lr": factor * config.optimizer.lr}
-            score, scores = _evaluate(config, fold_data, precision, state)
+            score, scores = _evaluate(config, fold_data, precision, reader, state)
             state.last_progress = Progress(evaluation, config.training.evaluations, score, metrics | scores)
             checkpoints.save(state.write)
             report(state.last_progress)
@@ -105,8 +112,22 @@ def _first_state(
     )
 
 
+def _reader(config: Config, fold_data: FoldData, precision: Precision, model: Regressor) -> EssayReader:
+    essays, device = fold_data.prepared, model.target_means_C.device
+    kept = open_frozen_states(model, essays, precision) if config.freeze.keep_states else None
+    return EssayReader(essays, device, kept)
+
+
+def _start_head(
+    config: Config, fold_data: FoldData, precision: Precision, reader: EssayReader, model: Regressor
+) -> None:
+    if (alpha := config.head.ridge_alpha) is not None:
+        rows, batch_size = fold_data.train_rows, config.training.eval_batch_size
+        fit_head_by_ridge(model, reader, rows, fold_data.labels_NC[rows], alpha, batch_size, precision)
+
+
 def _evaluate(
-    config: Config, fold_data: FoldData, precision: Precision, state: FitState
+    config: Config, fold_data: FoldData, precision: Precision, reader: EssayReader, state: FitState
 ) -> tuple[float, dict[str, float]]:
     """Scores the current weights, and the averaged ones if there are any; the better ones count."""
     models = {"score_raw": state.model}
@@ -114,7 +135,7 @@ def _evaluate(
         models["score_swa"] = state.average.model
     labels_MC = fold_data.labels_NC[fold_data.valid_rows]
     oof = {
-        name: predict_rows(model, fold_data.prepared, fold_data.valid_rows, config.training.eval_batch_size, precision)
+        name: predict_rows(model, reader, fold_data.valid_rows, config.training.eval_batch_size, precision)
         for name, model in models.items()
     }
     rmse = {name: rmse_per_target(labels_MC, oof_MC) for name, oof_MC in oof.items()}

@@ -15,6 +15,7 @@ from trainables.regressor.building import build_regressor
 from trainables.regressor.gradients import accumulate_gradients, apply_gradients
 from trainables.regressor.loss import LossConfig, summed_loss
 from trainables.regressor.precision import Precision
+from trainables.regressor.reader import EssayReader
 
 CPU = torch.device("cpu")
 
@@ -25,7 +26,13 @@ def gradients(
     model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), seed=0).train()
     chosen = Precision(precision, CPU)  # type: ignore[arg-type]
     loss, num_tokens = accumulate_gradients(
-        model, micro_batches, fold_data, config.loss, chosen, torch.amp.GradScaler("cpu", enabled=False)
+        model,
+        EssayReader(fold_data.prepared, CPU),
+        micro_batches,
+        fold_data,
+        config.loss,
+        chosen,
+        torch.amp.GradScaler("cpu", enabled=False),
     )
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return found, loss.item(), num_tokens

@@ -19,6 +19,7 @@ VARIANTS: dict[str, dict[str, Any]] = {  # what the contract is checked on: ever
     "weighted_layers": {"name": "weighted_layers", "num_layers": 3},
     "concat_last": {"name": "concat_last", "num_layers": 2},
     "concat_last of means": {"name": "concat_last", "num_layers": 4, "summary": "mean"},
+    "concat_last of means and deviations": {"name": "concat_last", "num_layers": 2, "summary": "mean_std"},
     "lstm": {"name": "lstm", "hidden_size": 8},
 }
 

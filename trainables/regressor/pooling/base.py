@@ -19,6 +19,7 @@ class Pooling(nn.Module, ABC):
 
     Config: type[StrictConfig]
     width: int
+    num_states: int = 1  # so many of the last hidden states are all that it reads
 
     @abstractmethod
     def __init__(self, config: Any, hidden_size: int, num_layers: int) -> None:
@@ -30,7 +31,7 @@ class Pooling(nn.Module, ABC):
 
         Args:
             hidden_states: the embeddings' output, then each layer's, bottom first: num_layers + 1 of
-                [B, T, D], possibly in half precision.
+                [B, T, D], possibly in half precision. Those below the last `num_states` may be missing.
             batch: the essays. Each has a first token, its [CLS].
         """
 
@@ -39,6 +40,12 @@ def masked_mean(hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
     """The mean over each essay's tokens [B, D]."""
     weight_BT1 = mask_BT.unsqueeze(-1).float()
     return (hidden_BTD.float() * weight_BT1).sum(dim=1) / weight_BT1.sum(dim=1)
+
+
+def masked_std(hidden_BTD: Tensor, mean_BD: Tensor, mask_BT: Tensor) -> Tensor:
+    """The standard deviation over each essay's tokens around their mean [B, D]."""
+    # The small number keeps the gradient finite where all tokens agree.
+    return (masked_mean((hidden_BTD.float() - mean_BD.unsqueeze(1)).square(), mask_BT) + 1e-8).sqrt()
 
 
 def masked_max(hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig
 from trainables.regressor.batches import Batch
-from trainables.regressor.pooling.base import Pooling, check_num_layers, masked_mean
+from trainables.regressor.pooling.base import Pooling, check_num_layers, masked_mean, masked_std
 
 
 class WeightedLayersPooling(Pooling):
@@ -30,6 +30,7 @@ class WeightedLayersPooling(Pooling):
         super().__init__(config, hidden_size, num_layers)
         check_num_layers(config.num_layers, num_layers + 1, "hidden states")
         self.width = hidden_size
+        self.num_states = config.num_layers
         self.layer_logits = nn.Parameter(torch.zeros(config.num_layers))
 
     def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
@@ -39,7 +40,10 @@ class WeightedLayersPooling(Pooling):
 
 
 class ConcatLastPooling(Pooling):
-    """The last layers side by side, bottom first, each by its [CLS] (FB3's 1st place, models 75 and 84) or its mean."""
+    """The last layers side by side, bottom first, each by its [CLS] (FB3's 1st place, models 75 and 84) or its mean.
+
+    With each layer's standard deviation over the tokens beside its mean: Snyder et al. (2018), X-Vectors.
+    """
 
     class Config(StrictConfig):
         """How many layers take part, and what stands for each."""
@@ -48,21 +52,28 @@ class ConcatLastPooling(Pooling):
         num_layers: int = Field(
             default=4, ge=2, le=49, description="the last so many hidden states, embeddings included"
         )
-        summary: Literal["cls", "mean"] = Field(
-            default="cls", description="what stands for a layer: its first token, or the mean over all tokens"
+        summary: Literal["cls", "mean", "mean_std"] = Field(
+            default="cls",
+            description="what stands for a layer: its first token, the mean over all tokens, or mean and deviation",
         )
 
     def __init__(self, config: Config, hidden_size: int, num_layers: int) -> None:
         super().__init__(config, hidden_size, num_layers)
         check_num_layers(config.num_layers, num_layers + 1, "hidden states")
         self.config = config
-        self.width = config.num_layers * hidden_size
+        self.width = config.num_layers * hidden_size * (2 if config.summary == "mean_std" else 1)
+        self.num_states = config.num_layers
 
     def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         chosen = hidden_states[-self.config.num_layers :]
-        if self.config.summary == "mean":
-            return torch.cat([masked_mean(hidden_BTD, batch.mask_BT) for hidden_BTD in chosen], dim=1)
-        return torch.cat([hidden_BTD[:, 0].float() for hidden_BTD in chosen], dim=1)
+        if self.config.summary == "cls":
+            return torch.cat([hidden_BTD[:, 0].float() for hidden_BTD in chosen], dim=1)
+        summaries = []
+        for hidden_BTD in chosen:
+            summaries.append(masked_mean(hidden_BTD, batch.mask_BT))
+            if self.config.summary == "mean_std":
+                summaries.append(masked_std(hidden_BTD, summaries[-1], batch.mask_BT))
+        return torch.cat(summaries, dim=1)
 
 
 class LstmPooling(Pooling):
@@ -77,11 +88,12 @@ class LstmPooling(Pooling):
     def __init__(self, config: Config, hidden_size: int, num_layers: int) -> None:
         super().__init__(config, hidden_size, num_layers)
         self.width = config.hidden_size
+        self.num_states = num_layers
         self.lstm = nn.LSTM(hidden_size, config.hidden_size, batch_first=True)
 
     def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         # Stacked along dim 1: along the last, a reshape to [B, L, D] would mix the layers' features.
-        cls_BLD = torch.stack([hidden_BTD[:, 0].float() for hidden_BTD in hidden_states[1:]], dim=1)
+        cls_BLD = torch.stack([hidden_BTD[:, 0].float() for hidden_BTD in hidden_states[-self.num_states :]], dim=1)
         output_BLH, _ = self.lstm(cls_BLD)
         last_BH: Tensor = output_BLH[:, -1].float()
         return last_BH

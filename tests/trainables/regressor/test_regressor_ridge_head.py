@@ -1,0 +1,64 @@
+"""A head that starts as ridge regression, against scikit-learn and the normal equations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fits import run
+
+from ell_tune.trainable import FoldData
+from trainables.regressor import Config, training
+from trainables.regressor.building import build_regressor
+from trainables.regressor.precision import Precision
+from trainables.regressor.predicting import predict_rows
+from trainables.regressor.reader import EssayReader
+from trainables.regressor.ridge_head import fit_head_by_ridge
+
+CPU = torch.device("cpu")
+FP32 = Precision("fp32", CPU)
+
+
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_the_head_is_the_ridge_solution(
+    make_config: Callable[..., Config], make_fold_data: Callable[..., FoldData], layer_norm: bool
+) -> None:
+    config = make_config(head={"layer_norm": layer_norm})
+    fold_data, alpha = make_fold_data(config), 3.0
+    rows, labels_MC = fold_data.train_rows, fold_data.labels_NC[fold_data.train_rows]
+    means_C = torch.from_numpy(labels_MC.mean(axis=0))
+    model = build_regressor(config, fold_data.prepared, means_C, seed=0).eval()
+    reader = EssayReader(fold_data.prepared, CPU)
+    fit_head_by_ridge(model, reader, rows, labels_MC, alpha, batch_size=7, precision=FP32)
+
+    with torch.no_grad():
+        features_MP = model.features(reader.read(rows)).double().numpy()
+    standard_MP = (features_MP - features_MP.mean(axis=0)) / features_MP.std(axis=0)
+    centred_MC = labels_MC.astype(np.float64) - labels_MC.mean(axis=0)
+    penalty = alpha * np.eye(standard_MP.shape[1])
+    weight_PC = np.linalg.solve(standard_MP.T @ standard_MP + penalty, standard_MP.T @ centred_MC)
+    expected_MC = labels_MC.mean(axis=0) + standard_MP @ weight_PC
+    np.testing.assert_allclose(predict_rows(model, reader, rows, 7, FP32), expected_MC, atol=1e-3)
+
+
+def test_a_fit_starts_from_it_once(
+    make_config: Callable[..., Config],
+    make_fold_data: Callable[..., FoldData],
+    make_checkpoints: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = make_config(head={"ridge_alpha": 1.0}, optimizer={"lr": 1e-7, "head_lr": 1e-7})
+    fold_data = make_fold_data(config)
+    checkpoints = make_checkpoints()
+    whole, result = run(config, fold_data, make_checkpoints("whole"))
+    stopped, _ = run(config, fold_data, checkpoints, stop_after=2)
+    monkeypatch.setattr(training, "fit_head_by_ridge", None)  # a call would fail
+    resumed, resumed_result = run(config, fold_data, checkpoints)
+    assert [p.score for p in resumed] == [p.score for p in whole[1:]]
+    assert result is not None and resumed_result is not None
+    assert resumed_result.score == result.score
+    # Ridge explains something at once, where a random head after steps of 1e-7 does not.
+    monkeypatch.undo()
+    random_head, _ = run(make_config(optimizer={"lr": 1e-7, "head_lr": 1e-7}), fold_data, make_checkpoints("random"))
+    assert whole[0].score < 0.9 * random_head[0].score
