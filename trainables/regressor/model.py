@@ -42,6 +42,10 @@ class Regressor(nn.Module):
         ).hidden_states
         # Pooling and head cost nothing next to the encoder: they run in full precision, whatever it ran in.
         with torch.autocast(batch.tokens_BT.device.type, enabled=False):
-            pooled_BP = self.pooling(hidden_states, batch)
-            score_BC: Tensor = self.target_means_C + self.head(self.norm(pooled_BP))
+            pooled = self.norm(self.pooling(hidden_states, batch))
+            if self.pooling.per_target:  # each target reads its own vector
+                offset_BC = torch.einsum("bcp,cp->bc", pooled, self.head.weight) + self.head.bias
+            else:
+                offset_BC = self.head(pooled)
+            score_BC: Tensor = self.target_means_C + offset_BC
         return score_BC
