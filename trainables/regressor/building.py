@@ -24,5 +24,5 @@ def build_regressor(config: Config, essays: TokenisedEssays, target_means_C: Ten
     check_layers(config.freeze.num_layers, config.reinit.num_layers, num_layers)
     torch.manual_seed(seed)
     reinitialise_top_layers(backbone, config.reinit.num_layers)
-    pooling = make_pooling(config.pooling, backbone.config.hidden_size, num_layers)
+    pooling = make_pooling(config.pooling, backbone.config.hidden_size, num_layers, len(target_means_C))
     return Regressor(backbone, pooling, config.head, target_means_C)

@@ -48,7 +48,7 @@ class Regressor(nn.Module):
         return len(encoder_layers(self.backbone))
 
     def features(self, batch: Batch) -> Tensor:
-        """What the head reads off each essay [B, P], in float32."""
+        """What the head reads off each essay, in float32: [B, P], or [B, C, P] where each target has its own."""
         if batch.frozen_states:
             *below, start_BTD = batch.frozen_states
             above = hidden_states(self.backbone, start_BTD, batch.mask_BT, first=batch.num_frozen_layers)
@@ -57,12 +57,16 @@ class Regressor(nn.Module):
             states = hidden_states(self.backbone, batch.tokens_BT, batch.mask_BT)
         # Pooling and head cost nothing next to the encoder: they run in full precision, whatever it ran in.
         with torch.autocast(batch.tokens_BT.device.type, enabled=False):
-            features_BP: Tensor = self.norm(self.pooling(states, batch))
-        return features_BP
+            features: Tensor = self.norm(self.pooling(states, batch))
+        return features
 
     def forward(self, batch: Batch) -> Tensor:
         """Scores [B, C] in float32, unclipped."""
-        features_BP = self.features(batch)
-        with torch.autocast(features_BP.device.type, enabled=False):
-            score_BC: Tensor = self.target_means_C + self.head(features_BP)
+        features = self.features(batch)
+        with torch.autocast(features.device.type, enabled=False):
+            if self.pooling.per_target:
+                offset_BC = torch.einsum("bcp,cp->bc", features, self.head.weight) + self.head.bias
+            else:
+                offset_BC = self.head(features)
+            score_BC: Tensor = self.target_means_C + offset_BC
         return score_BC

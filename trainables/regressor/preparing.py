@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ell_tune.config import StrictConfig
 from trainables.regressor.backbone import load_tokenizer
 from trainables.regressor.config import Config
-from trainables.regressor.text import TextConfig, TokenisedEssays, add_paragraph_token, tokenise
+from trainables.regressor.text import TextConfig, TokenisedEssays, add_paragraph_tokens, tokenise
 
 
 class Preparation(StrictConfig):
@@ -24,8 +24,9 @@ def prepare(preparation: Preparation, essays: Sequence[str]) -> TokenisedEssays:
     """Tokenises the essays with the backbone's tokenizer.
 
     Raises:
+        BadConfig: the text config leaves no room for an essay.
         UserError: the backbone cannot be found.
     """
     tokenizer = load_tokenizer(preparation.backbone_name)
-    added_token_ids = add_paragraph_token(tokenizer, preparation.text)
+    added_token_ids = add_paragraph_tokens(tokenizer, preparation.text)
     return tokenise(tokenizer, preparation.text, essays, added_token_ids)

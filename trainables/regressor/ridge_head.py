@@ -38,9 +38,21 @@ def fit_head_by_ridge(
     for start in range(0, len(rows), batch_size):
         with precision.autocast():
             features.append(model.features(reader.read(rows[order[start : start + batch_size]])))
-    features_MP = torch.cat(features).double().cpu().numpy()
+    features_M = torch.cat(features).double().cpu().numpy()
     offsets_MC = labels_MC[order] - model.target_means_C.double().cpu().numpy()
-    scaler, ridge = make_pipeline(StandardScaler(), Ridge(alpha=alpha)).fit(features_MP, offsets_MC)
-    weight_CP = ridge.coef_ / scaler.scale_
+    if model.pooling.per_target:
+        solutions = [_solve(features_M[:, c], offsets_MC[:, [c]], alpha) for c in range(offsets_MC.shape[1])]
+        weight_CP, bias_C = (np.concatenate(parts) for parts in zip(*solutions, strict=True))
+    else:
+        weight_CP, bias_C = _solve(features_M, offsets_MC, alpha)
     model.head.weight.copy_(torch.from_numpy(weight_CP))
-    model.head.bias.copy_(torch.from_numpy(ridge.intercept_ - weight_CP @ scaler.mean_))
+    model.head.bias.copy_(torch.from_numpy(bias_C))
+
+
+def _solve(
+    features_MP: NDArray[np.float64], offsets_MC: NDArray[np.float64], alpha: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The weights [C, P] and biases [C] for features that are not standardised."""
+    scaler, ridge = make_pipeline(StandardScaler(), Ridge(alpha=alpha)).fit(features_MP, offsets_MC)
+    weight_CP = np.atleast_2d(ridge.coef_) / scaler.scale_
+    return weight_CP, np.atleast_1d(ridge.intercept_) - weight_CP @ scaler.mean_

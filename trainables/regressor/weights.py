@@ -57,7 +57,8 @@ def load_regressor(weights_dir: Path) -> tuple[Config, Regressor, PreTrainedToke
     regressor = json.loads((weights_dir / _REGRESSOR).read_text())
     config = Config.model_validate(regressor["config"])
     backbone = empty_backbone(weights_dir)
-    pooling = make_pooling(config.pooling, backbone.config.hidden_size, len(encoder_layers(backbone)))
-    model = Regressor(backbone, pooling, config.head, torch.zeros(regressor["num_targets"]))
+    num_targets = regressor["num_targets"]
+    pooling = make_pooling(config.pooling, backbone.config.hidden_size, len(encoder_layers(backbone)), num_targets)
+    model = Regressor(backbone, pooling, config.head, torch.zeros(num_targets))
     model.load_state_dict(load_file(weights_dir / _WEIGHTS))
     return config, model, load_tokenizer(str(weights_dir))

@@ -169,7 +169,10 @@ def test_no_essay_text_in_what_is_kept(
     assert kept == {"config": config.model_dump(mode="json"), "num_targets": 2}
 
 
-@pytest.mark.parametrize("pooling", [{"name": "lstm", "hidden_size": 8}, {"name": "weighted_layers", "num_layers": 3}])
+@pytest.mark.parametrize(
+    "pooling",
+    [{"name": "lstm", "hidden_size": 8}, {"name": "weighted_layers", "num_layers": 3}, {"name": "multiscale"}],
+)
 def test_other_poolings_survive_the_folder(
     make_config: MakeConfig,
     make_fold_data: MakeFoldData,

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 from fits import run
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from ell_tune.trainable import FoldData
 from trainables.regressor import Config, training
@@ -18,6 +21,27 @@ from trainables.regressor.ridge_head import fit_head_by_ridge
 
 CPU = torch.device("cpu")
 FP32 = Precision("fp32", CPU)
+
+
+def test_each_target_is_solved_on_features_of_its_own(
+    make_config: Callable[..., Config], make_fold_data: Callable[..., FoldData]
+) -> None:
+    config = make_config(pooling={"name": "per_target", "num_layers": 2})
+    fold_data, rows = make_fold_data(config), np.arange(30)
+    labels_MC = fold_data.labels_NC[rows]
+    model = build_regressor(config, fold_data.prepared, torch.from_numpy(labels_MC.mean(axis=0)), seed=0).eval()
+    with torch.no_grad():
+        model.pooling.layer_logits[1][0] = 5.0  # the second target looks at another mixture of layers
+    reader = EssayReader(fold_data.prepared, CPU)
+    fit_head_by_ridge(model, reader, rows, labels_MC, 3.0, batch_size=7, precision=FP32)
+    with torch.no_grad():
+        features_MCP = model.features(reader.read(rows)).double().numpy()
+    for target in range(2):
+        expected_M = make_pipeline(StandardScaler(), Ridge(alpha=3.0)).fit(
+            features_MCP[:, target], labels_MC[:, target]
+        )
+        found_M = predict_rows(model, reader, rows, 7, FP32)[:, target]
+        np.testing.assert_allclose(found_M, expected_M.predict(features_MCP[:, target]), atol=1e-3)
 
 
 @pytest.mark.parametrize("layer_norm", [True, False])

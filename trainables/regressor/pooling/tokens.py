@@ -1,4 +1,4 @@
-"""Poolings over the tokens of the last layer."""
+"""Poolings over the tokens of the last layer that learn nothing, or one exponent."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig
 from trainables.regressor.batches import Batch
-from trainables.regressor.pooling.base import Pooling, masked_max, masked_mean
+from trainables.regressor.pooling.base import Pooling, Sizes, masked_max, masked_mean, masked_min
 
 
 class MeanPooling(Pooling):
@@ -19,10 +19,6 @@ class MeanPooling(Pooling):
         """Nothing to choose."""
 
         name: Literal["mean"] = "mean"
-
-    def __init__(self, config: Config, hidden_size: int, num_layers: int) -> None:
-        super().__init__(config, hidden_size, num_layers)
-        self.width = hidden_size
 
     def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         return masked_mean(hidden_states[-1], batch.mask_BT)
@@ -36,10 +32,6 @@ class ClsPooling(Pooling):
 
         name: Literal["cls"] = "cls"
 
-    def __init__(self, config: Config, hidden_size: int, num_layers: int) -> None:
-        super().__init__(config, hidden_size, num_layers)
-        self.width = hidden_size
-
     def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         return hidden_states[-1][:, 0].float()
 
@@ -52,12 +44,20 @@ class MaxPooling(Pooling):
 
         name: Literal["max"] = "max"
 
-    def __init__(self, config: Config, hidden_size: int, num_layers: int) -> None:
-        super().__init__(config, hidden_size, num_layers)
-        self.width = hidden_size
-
     def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         return masked_max(hidden_states[-1], batch.mask_BT)
+
+
+class MinPooling(Pooling):
+    """The smallest value over tokens, for each feature."""
+
+    class Config(StrictConfig):
+        """Nothing to choose."""
+
+        name: Literal["min"] = "min"
+
+    def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
+        return masked_min(hidden_states[-1], batch.mask_BT)
 
 
 class MeanMaxPooling(Pooling):
@@ -68,38 +68,48 @@ class MeanMaxPooling(Pooling):
 
         name: Literal["mean_max"] = "mean_max"
 
-    def __init__(self, config: Config, hidden_size: int, num_layers: int) -> None:
-        super().__init__(config, hidden_size, num_layers)
-        self.width = 2 * hidden_size
+    def __init__(self, config: Config, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
+        self.width = 2 * sizes.hidden_size
 
     def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         last_BTD = hidden_states[-1]
         return torch.cat([masked_mean(last_BTD, batch.mask_BT), masked_max(last_BTD, batch.mask_BT)], dim=1)
 
 
-class AttentionPooling(Pooling):
-    """A mean over tokens whose weights a small network learns (rhtsingh's CommonLit notebooks)."""
+class MeanMaxMinPooling(Pooling):
+    """Mean, max and min side by side (FB3's 46th place)."""
 
     class Config(StrictConfig):
         """Nothing to choose."""
 
-        name: Literal["attention"] = "attention"
+        name: Literal["mean_max_min"] = "mean_max_min"
 
-    def __init__(self, config: Config, hidden_size: int, num_layers: int) -> None:
-        super().__init__(config, hidden_size, num_layers)
-        self.width = hidden_size
-        self.score = nn.Sequential(
-            nn.Linear(hidden_size, hidden_size),
-            nn.LayerNorm(hidden_size),
-            nn.GELU(),
-            nn.Linear(hidden_size, 1, bias=False),  # a softmax ignores what all tokens share
-        )
+    def __init__(self, config: Config, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
+        self.width = 3 * sizes.hidden_size
+
+    def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
+        reductions = (masked_mean, masked_max, masked_min)
+        return torch.cat([reduce(hidden_states[-1], batch.mask_BT) for reduce in reductions], dim=1)
+
+
+class MeanMaxClsPooling(Pooling):
+    """Mean, max and the first token side by side (rhtsingh's CommonLit notebooks)."""
+
+    class Config(StrictConfig):
+        """Nothing to choose."""
+
+        name: Literal["mean_max_cls"] = "mean_max_cls"
+
+    def __init__(self, config: Config, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
+        self.width = 3 * sizes.hidden_size
 
     def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
         last_BTD = hidden_states[-1].float()
-        score_BT1 = self.score(last_BTD).float().masked_fill(~batch.mask_BT.unsqueeze(-1), float("-inf"))
-        pooled_BD: Tensor = (score_BT1.softmax(dim=1) * last_BTD).sum(dim=1)
-        return pooled_BD
+        mean_BD, max_BD = masked_mean(last_BTD, batch.mask_BT), masked_max(last_BTD, batch.mask_BT)
+        return torch.cat([mean_BD, max_BD, last_BTD[:, 0]], dim=1)
 
 
 class GemPooling(Pooling):
@@ -115,9 +125,8 @@ class GemPooling(Pooling):
         name: Literal["gem"] = "gem"
         p: float = Field(default=3.0, ge=1.0, le=10.0, description="the exponent at the start; it is learned")
 
-    def __init__(self, config: Config, hidden_size: int, num_layers: int) -> None:
-        super().__init__(config, hidden_size, num_layers)
-        self.width = hidden_size
+    def __init__(self, config: Config, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
         self.p = nn.Parameter(torch.tensor([config.p]))
 
     def forward(self, hidden_states: Sequence[Tensor], batch: Batch) -> Tensor:
