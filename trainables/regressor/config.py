@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from ell_tune.config import StrictConfig, or_off
-from trainables.regressor.averaging import SwaConfig
+from trainables.regressor.averaging import EmaConfig, SwaConfig
 from trainables.regressor.backbone import BackboneConfig
 from trainables.regressor.loss import LossConfig
 from trainables.regressor.model import HeadConfig
@@ -12,6 +12,7 @@ from trainables.regressor.parameter_groups import FreezeConfig
 from trainables.regressor.plan import TrainingConfig
 from trainables.regressor.pooling import MeanPooling, PoolingConfig
 from trainables.regressor.reinit import ReinitConfig
+from trainables.regressor.soup import SoupConfig
 from trainables.regressor.text import TextConfig
 
 
@@ -32,5 +33,11 @@ class Config(StrictConfig):
     loss: LossConfig = Field(default=LossConfig(), description="what training minimises")
     swa: or_off(SwaConfig) = Field(  # type: ignore[valid-type]
         default=None, description="stochastic weight averaging over the last steps, or off"
+    )
+    ema: or_off(EmaConfig) = Field(  # type: ignore[valid-type]
+        default=None, description="an exponential moving average of the weights, or off"
+    )
+    soup: or_off(SoupConfig) = Field(  # type: ignore[valid-type]
+        default=None, description="the average of the best evaluations' weights, or off"
     )
     training: TrainingConfig = Field(default=TrainingConfig(), description="epochs, batches, evaluations, precision")

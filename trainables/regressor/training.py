@@ -9,17 +9,20 @@ from torch import Tensor
 from ell_tune.errors import BadConfig
 from ell_tune.metrics import rmse_per_target
 from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Report
-from trainables.regressor.averaging import WeightAverage
+from trainables.regressor.averaging import WeightAverages
 from trainables.regressor.building import build_regressor
+from trainables.regressor.candidate import Candidate
 from trainables.regressor.config import Config
 from trainables.regressor.fit_state import FitState
 from trainables.regressor.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.model import Regressor
 from trainables.regressor.optimization import learning_rate_factor, make_optimizer, set_learning_rates
 from trainables.regressor.parameter_groups import freeze_parameters, optimizer_groups, parameter_table
 from trainables.regressor.plan import TrainingPlan
 from trainables.regressor.precision import Precision, best_device
 from trainables.regressor.predicting import predict_rows
-from trainables.regressor.weights import start_weights
+from trainables.regressor.soup import CheckpointSoup
+from trainables.regressor.weights import soup_dir, start_weights
 
 
 def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: Report) -> FoldResult:
@@ -57,17 +60,15 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
 
     interval = _Interval(state)
     for step in range(state.step, plan.num_steps):
-        factor = learning_rate_factor(config.schedule, step, plan.num_steps)
-        if state.average is not None:
-            factor = state.average.learning_rate_factor(step, factor)
+        scheduled = learning_rate_factor(config.schedule, step, plan.num_steps)
+        factor = state.averages.learning_rate_factor(step, scheduled)
         set_learning_rates(state.optimizer, factor)
 
         loss, num_tokens = accumulate_gradients(
             state.model, plan.micro_batches(step), fold_data, config.loss, precision, state.scaler
         )
         apply_gradients(state.model, state.optimizer, state.scaler, config.optimizer.clip_norm)
-        if state.average is not None:
-            state.average.update(state.model, step)
+        state.averages.update(state.model, step)
         state.step = step + 1
         interval.add(loss, num_tokens)
 
@@ -79,8 +80,7 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
             report(state.last_progress)
             interval = _Interval(state)
 
-    assert state.best is not None  # the last step is evaluated
-    return FoldResult(state.best.score, state.best.oof_MC, state.weights_dir)
+    return state.finish()
 
 
 def _first_state(
@@ -100,7 +100,8 @@ def _first_state(
         model=model,
         optimizer=make_optimizer(config.optimizer, optimizer_groups(model, table)),
         scaler=precision.make_scaler(),
-        average=WeightAverage(config.swa, plan.num_steps) if config.swa else None,
+        averages=WeightAverages(config.swa, config.ema, plan.num_steps),
+        soup=CheckpointSoup(config.soup, soup_dir(checkpoints.weights_dir)) if config.soup else None,
         weights_dir=checkpoints.weights_dir,
     )
 
@@ -108,23 +109,26 @@ def _first_state(
 def _evaluate(
     config: Config, fold_data: FoldData, precision: Precision, state: FitState
 ) -> tuple[float, dict[str, float]]:
-    """Scores the current weights, and the averaged ones if there are any; the better ones count."""
-    models = {"score_raw": state.model}
-    if state.average is not None and state.average.model is not None:
-        models["score_swa"] = state.average.model
+    """Scores the current weights, and every average of weights that there is; the best ones count."""
     labels_MC = fold_data.labels_NC[fold_data.valid_rows]
-    oof = {
-        name: predict_rows(model, fold_data.prepared, fold_data.valid_rows, config.training.eval_batch_size, precision)
-        for name, model in models.items()
-    }
-    rmse = {name: rmse_per_target(labels_MC, oof_MC) for name, oof_MC in oof.items()}
-    scores = {name: float(rmse_C.mean()) for name, rmse_C in rmse.items()}
-    if not all(map(math.isfinite, scores.values())):
-        raise _diverged("score", state.step)
-    winner = min(scores, key=scores.__getitem__)
-    state.consider(models[winner], scores[winner], oof[winner])
-    metrics = {f"rmse_{target}": float(value) for target, value in zip(fold_data.targets, rmse[winner], strict=True)}
-    return scores[winner], metrics | scores
+
+    def scored(model: Regressor) -> Candidate:
+        batch_size = config.training.eval_batch_size
+        oof_MC = predict_rows(model, fold_data.prepared, fold_data.valid_rows, batch_size, precision)
+        candidate = Candidate(model, oof_MC, rmse_per_target(labels_MC, oof_MC))
+        if not math.isfinite(candidate.score):
+            raise _diverged("score", state.step)
+        return candidate
+
+    candidates = {name: scored(model) for name, model in {"raw": state.model, **state.averages.models()}.items()}
+    if state.soup is not None:
+        state.soup.offer(state.model, candidates["raw"].score, state.step)
+        if (soup := state.soup.cook(state.model, scored)) is not None:
+            candidates["soup"] = soup
+    best = min(candidates.values(), key=lambda candidate: candidate.score)
+    state.consider(best.model, best.score, best.oof_MC)
+    metrics = {f"rmse_{target}": float(value) for target, value in zip(fold_data.targets, best.rmse_C, strict=True)}
+    return best.score, metrics | {f"score_{name}": candidate.score for name, candidate in candidates.items()}
 
 
 class _Interval:
