@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from ell_tune.config import StrictConfig, or_off
+from trainables.regressor.adversarial import AdversarialConfig
 from trainables.regressor.averaging import EmaConfig, SwaConfig
 from trainables.regressor.backbone import BackboneConfig
 from trainables.regressor.loss import LossConfig
@@ -39,5 +40,8 @@ class Config(StrictConfig):
     )
     soup: or_off(SoupConfig) = Field(  # type: ignore[valid-type]
         default=None, description="the average of the best evaluations' weights, or off"
+    )
+    adversarial: or_off(AdversarialConfig) = Field(  # type: ignore[valid-type]
+        default=None, description="training against perturbed weights or embeddings, or off"
     )
     training: TrainingConfig = Field(default=TrainingConfig(), description="epochs, batches, evaluations, precision")

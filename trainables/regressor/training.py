@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from ell_tune.errors import BadConfig
 from ell_tune.metrics import rmse_per_target
 from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Report
+from trainables.regressor.adversarial import make_adversary
 from trainables.regressor.averaging import WeightAverages
 from trainables.regressor.building import build_regressor
 from trainables.regressor.candidate import Candidate
@@ -58,15 +60,20 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
         assert state.last_progress is not None
         report(state.last_progress)  # the process may have died before it was heard
 
+    adversary = make_adversary(config.adversarial, state.model, plan.num_steps)
     interval = _Interval(state)
     for step in range(state.step, plan.num_steps):
         scheduled = learning_rate_factor(config.schedule, step, plan.num_steps)
         factor = state.averages.learning_rate_factor(step, scheduled)
         set_learning_rates(state.optimizer, factor)
 
-        loss, num_tokens = accumulate_gradients(
-            state.model, plan.micro_batches(step), fold_data, config.loss, precision, state.scaler
+        accumulate = partial(
+            accumulate_gradients, state.model, plan.micro_batches(step), fold_data, config.loss, precision, state.scaler
         )
+        if adversary is not None and step >= adversary.start_step:
+            loss, num_tokens = adversary.accumulate(accumulate)
+        else:
+            loss, num_tokens = accumulate()
         apply_gradients(state.model, state.optimizer, state.scaler, config.optimizer.clip_norm)
         state.averages.update(state.model, step)
         state.step = step + 1
