@@ -17,12 +17,15 @@ from trainables.regressor.candidate import Candidate
 from trainables.regressor.config import Config
 from trainables.regressor.fit_state import FitState
 from trainables.regressor.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.mixout import add_mixout
 from trainables.regressor.model import Regressor
 from trainables.regressor.optimization import learning_rate_factor, make_optimizer, set_learning_rates
 from trainables.regressor.parameter_groups import freeze_parameters, optimizer_groups, parameter_table
 from trainables.regressor.plan import TrainingPlan
 from trainables.regressor.precision import Precision, best_device
 from trainables.regressor.predicting import predict_rows
+from trainables.regressor.prior_decay import decay_towards
+from trainables.regressor.reinit import trained_from_pretrained
 from trainables.regressor.soup import CheckpointSoup
 from trainables.regressor.weights import soup_dir, start_weights
 
@@ -102,10 +105,16 @@ def _first_state(
     model = build_regressor(config, fold_data.prepared, means_C, fold_data.seed).to(device)
     table = parameter_table(model, config.optimizer, config.freeze)
     freeze_parameters(model, table)
+    optimizer = make_optimizer(config.optimizer, optimizer_groups(model, table))
+    pretrained = trained_from_pretrained(model.backbone, config.reinit)
+    if config.mixout is not None:
+        add_mixout(model.backbone, config.mixout, pretrained)
+    if config.prior_decay is not None:
+        decay_towards(optimizer, config.prior_decay, pretrained)
     start_weights(checkpoints.weights_dir, config, model, fold_data.prepared)
     return FitState(
         model=model,
-        optimizer=make_optimizer(config.optimizer, optimizer_groups(model, table)),
+        optimizer=optimizer,
         scaler=precision.make_scaler(),
         averages=WeightAverages(config.swa, config.ema, plan.num_steps),
         soup=CheckpointSoup(config.soup, soup_dir(checkpoints.weights_dir)) if config.soup else None,
