@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from fits import run, without_throughput
-from safetensors.torch import load_file
+from fits import assert_resumes_at_every_evaluation, run
 
 from ell_tune.trainable import FoldData
 from trainables.regressor import Config, predict
@@ -76,26 +74,12 @@ def test_an_average_that_is_best_is_what_predicts(
     assert {path.name for path in result.weights_dir.iterdir() if path.is_dir()} == set()
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", ["greedy", "all"])
 def test_a_resumed_fit_averages_as_if_never_stopped(
-    make_config: MakeConfig,
-    make_fold_data: MakeFoldData,
-    make_checkpoints: MakeCheckpoints,
-    name: str,
-    stop_after: int,
+    make_config: MakeConfig, make_fold_data: MakeFoldData, make_checkpoints: MakeCheckpoints, name: str
 ) -> None:
     config = make_config(**HIGH_RATE, **AVERAGES[name], freeze={"embeddings": True})
-    fold_data = make_fold_data(config)
-    whole_curve, whole = run(config, fold_data, make_checkpoints("whole"))
-    first = make_checkpoints("first")
-    begun, _ = run(config, fold_data, first, stop_after)
-    torch.manual_seed(0)
-    continued, result = run(config, fold_data, make_checkpoints("second", first.saved))
-    assert without_throughput(begun + continued[1:]) == without_throughput(whole_curve)
-    assert whole is not None and result is not None
-    ours, theirs = (load_file(r.weights_dir / "model.safetensors") for r in (result, whole))
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert_resumes_at_every_evaluation(config, make_fold_data(config), make_checkpoints)
 
 
 def test_a_fresh_fit_drops_an_older_fits_soup(

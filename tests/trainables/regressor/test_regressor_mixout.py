@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fits import run, without_throughput
+from fits import assert_resumes_at_every_evaluation, run
 from torch import nn
 
 from ell_tune.errors import BadConfig
@@ -103,20 +103,13 @@ def test_a_fit_with_mixout_leaves_plain_weights(
     assert curve[0].metrics["train_loss"] == pytest.approx(plain_curve[0].metrics["train_loss"], rel=0.2)
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
 def test_a_resumed_fit_mixes_as_if_never_stopped(
-    make_config: MakeConfig, make_fold_data: MakeFoldData, make_checkpoints: MakeCheckpoints, stop_after: int
+    make_config: MakeConfig, make_fold_data: MakeFoldData, make_checkpoints: MakeCheckpoints
 ) -> None:
     config = make_config(
         mixout={"p": 0.5}, backbone={"gradient_checkpointing": True}, prior_decay={"strength": 1.0}, swa={}
     )
-    fold_data = make_fold_data(config)
-    whole, _ = run(config, fold_data, make_checkpoints("whole"))
-    first = make_checkpoints("first")
-    begun, _ = run(config, fold_data, first, stop_after)
-    torch.manual_seed(0)
-    continued, _ = run(config, fold_data, make_checkpoints("second", first.saved))
-    assert without_throughput(begun + continued[1:]) == without_throughput(whole)
+    assert_resumes_at_every_evaluation(config, make_fold_data(config), make_checkpoints)
 
 
 @pytest.mark.parametrize("name", ["mixout", "prior_decay"])
