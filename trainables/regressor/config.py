@@ -3,15 +3,19 @@
 from pydantic import Field
 
 from ell_tune.config import StrictConfig, or_off
-from trainables.regressor.averaging import SwaConfig
+from trainables.regressor.adversarial import AdversarialConfig
+from trainables.regressor.averaging import EmaConfig, SwaConfig
 from trainables.regressor.backbone import BackboneConfig
 from trainables.regressor.loss import LossConfig
+from trainables.regressor.mixout import MixoutConfig
 from trainables.regressor.model import HeadConfig
 from trainables.regressor.optimization import OptimizerConfig, ScheduleConfig
 from trainables.regressor.parameter_groups import FreezeConfig
 from trainables.regressor.plan import TrainingConfig
 from trainables.regressor.pooling import MeanPooling, PoolingConfig
+from trainables.regressor.prior_decay import PriorDecayConfig
 from trainables.regressor.reinit import ReinitConfig
+from trainables.regressor.soup import SoupConfig
 from trainables.regressor.text import TextConfig
 
 
@@ -29,8 +33,24 @@ class Config(StrictConfig):
     freeze: FreezeConfig = Field(default=FreezeConfig(), description="bottom layers that keep their weights")
     optimizer: OptimizerConfig = Field(default=OptimizerConfig(), description="AdamW and its learning rates")
     schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="the learning rate over a fit")
+    mixout: or_off(MixoutConfig) = Field(  # type: ignore[valid-type]
+        default=None,
+        description="the encoder's linear layers mixed with their pretrained weights while training, or off",
+    )
+    prior_decay: or_off(PriorDecayConfig) = Field(  # type: ignore[valid-type]
+        default=None, description="the encoder's weight decay goes towards its pretrained weights, or off (towards 0)"
+    )
     loss: LossConfig = Field(default=LossConfig(), description="what training minimises")
     swa: or_off(SwaConfig) = Field(  # type: ignore[valid-type]
         default=None, description="stochastic weight averaging over the last steps, or off"
+    )
+    ema: or_off(EmaConfig) = Field(  # type: ignore[valid-type]
+        default=None, description="an exponential moving average of the weights, or off"
+    )
+    soup: or_off(SoupConfig) = Field(  # type: ignore[valid-type]
+        default=None, description="the average of the best evaluations' weights, or off"
+    )
+    adversarial: or_off(AdversarialConfig) = Field(  # type: ignore[valid-type]
+        default=None, description="training against perturbed weights or embeddings, or off"
     )
     training: TrainingConfig = Field(default=TrainingConfig(), description="epochs, batches, evaluations, precision")

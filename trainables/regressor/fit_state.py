@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
-from ell_tune.trainable import Progress
-from trainables.regressor.averaging import WeightAverage
+from ell_tune.trainable import FoldResult, Progress
+from trainables.regressor.averaging import WeightAverages
 from trainables.regressor.model import Regressor
+from trainables.regressor.parameter_values import set_parameters, trained_parameters
+from trainables.regressor.soup import CheckpointSoup
 from trainables.regressor.weights import copy_weights, write_weights
 
 _STATE = "state.pt"
@@ -33,7 +33,8 @@ class FitState:
     model: Regressor
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    average: WeightAverage | None
+    averages: WeightAverages
+    soup: CheckpointSoup | None
     weights_dir: Path  # of the best weights
     step: int = 0  # optimiser steps done
     best: Best | None = None
@@ -45,14 +46,28 @@ class FitState:
             write_weights(self.weights_dir, candidate)
             self.best = Best(score, oof_MC)
 
+    def finish(self) -> FoldResult:
+        """The result, after the last evaluation; what only a fit that goes on needs is gone then."""
+        assert self.best is not None
+        if self.soup is not None:
+            self.soup.delete()
+        return FoldResult(self.best.score, self.best.oof_MC, self.weights_dir)
+
     def write(self, folder: Path) -> None:
         """Fills an empty folder with the state, after at least one evaluation."""
         assert self.best is not None and self.last_progress is not None
         state: dict[str, Any] = {
             "step": self.step,
-            "model": _trained(self.model),
+            "model": trained_parameters(self.model),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "averages": {
+                name: {
+                    "num_averaged": self.averages.by_name[name].num_averaged,
+                    "model": trained_parameters(model),
+                }
+                for name, model in self.averages.models().items()
+            },
             "random": torch.get_rng_state(),
             "last_progress": asdict(self.last_progress),
             "best_score": self.best.score,
@@ -60,10 +75,8 @@ class FitState:
         }
         if torch.cuda.is_available():
             state["cuda_random"] = torch.cuda.get_rng_state()
-        if self.average is not None and self.average.averaged is not None:
-            assert self.average.model is not None
-            state["averaged"] = _trained(self.average.model)
-            state["num_averaged"] = self.average.averaged.n_averaged
+        if self.soup is not None:
+            state["soup"] = self.soup.write(folder)
         torch.save(state, folder / _STATE)
         copy_weights(self.weights_dir, folder)
 
@@ -72,28 +85,16 @@ class FitState:
         state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
         self.step = state["step"]
         self.last_progress = Progress(**state["last_progress"])
-        _set_trained(self.model, state["model"])
+        set_parameters(self.model, state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        if "averaged" in state:
-            assert self.average is not None
-            self.average.averaged = AveragedModel(self.model)
-            self.average.averaged.n_averaged.copy_(state["num_averaged"])
-            assert self.average.model is not None
-            _set_trained(self.average.model, state["averaged"])
+        for name, saved in state["averages"].items():
+            self.averages.by_name[name].begin(self.model, saved["num_averaged"])
+            set_parameters(self.averages.models()[name], saved["model"])
+        if self.soup is not None:
+            self.soup.read(folder, state["soup"])
         copy_weights(folder, self.weights_dir)
         self.best = Best(state["best_score"], state["best_oof_MC"].numpy())
         torch.set_rng_state(state["random"])
         if torch.cuda.is_available():
             torch.cuda.set_rng_state(state["cuda_random"])
-
-
-def _trained(model: Regressor) -> dict[str, Tensor]:
-    # Frozen parameters are the pretrained ones, which every fit loads anyway.
-    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-@torch.no_grad()
-def _set_trained(model: Regressor, tensors: dict[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
-        model.get_parameter(name).copy_(tensor)

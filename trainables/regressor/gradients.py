@@ -1,12 +1,15 @@
 """The gradient of one window of essays, and the optimiser step that it makes."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ell_tune.trainable import FoldData
-from trainables.regressor.batches import to_device
+from trainables.regressor.adversarial import PerturbedLoss
+from trainables.regressor.batches import Batch, to_device
 from trainables.regressor.loss import LossConfig, summed_loss
 from trainables.regressor.model import Regressor
 from trainables.regressor.precision import Precision
@@ -30,12 +33,13 @@ def accumulate_gradients(
     loss_config: LossConfig,
     precision: Precision,
     scaler: torch.amp.GradScaler,
+    perturbed_loss: PerturbedLoss | None = None,
 ) -> tuple[Tensor, int]:
     """Adds up the gradient of the mean loss of one window (all its micro-batches); that loss, and its tokens.
 
     Each micro-batch's summed loss is divided by the size of the whole window: the gradient is that of one
     large batch, also where the window is a short last one or does not divide evenly. Nothing here waits for
-    the device.
+    the device. The gradient of `perturbed_loss` comes on top; the loss returned is without it.
     """
     device = model.target_means_C.device
     num_labels = sum(map(len, micro_batches)) * fold_data.labels_NC.shape[1]
@@ -43,13 +47,22 @@ def accumulate_gradients(
     for rows in micro_batches:
         batch = reader.read(rows)
         label_BC = to_device(torch.from_numpy(fold_data.labels_NC[rows]), device)
-        with precision.autocast():
-            score_BC = model(batch)
+        score_micro_batch = partial(_score, model, batch, precision)
+        score_BC = score_micro_batch()
         loss = summed_loss(loss_config, score_BC, label_BC) / num_labels
         scaler.scale(loss).backward()
+        if perturbed_loss is not None:
+            extra = perturbed_loss(score_micro_batch, score_BC.detach(), scaler.scale) / num_labels
+            scaler.scale(extra).backward()
         window_loss += loss.detach()
         num_tokens += int(reader.essays.lengths[rows].sum())
     return window_loss, num_tokens
+
+
+def _score(model: Regressor, batch: Batch, precision: Precision) -> Tensor:
+    with precision.autocast():
+        score_BC: Tensor = model(batch)
+    return score_BC
 
 
 def apply_gradients(

@@ -43,6 +43,11 @@ class TrainingConfig(StrictConfig):
         return self
 
 
+def first_step(start_frac: float, num_steps: int) -> int:
+    """The optimiser step (from 0) at which begins what starts after `start_frac` of them; at the latest the last."""
+    return min(math.ceil(start_frac * num_steps), num_steps - 1)
+
+
 class TrainingPlan:
     """The windows (the essays of one optimiser step) of a whole fit, and its evaluations."""
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -9,21 +10,27 @@ from torch import Tensor
 from ell_tune.errors import BadConfig
 from ell_tune.metrics import rmse_per_target
 from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Report
-from trainables.regressor.averaging import WeightAverage
+from trainables.regressor.adversarial import SiftConfig, make_adversary
+from trainables.regressor.averaging import WeightAverages
 from trainables.regressor.building import build_regressor
+from trainables.regressor.candidate import Candidate
 from trainables.regressor.config import Config
 from trainables.regressor.fit_state import FitState
 from trainables.regressor.frozen_states import open_frozen_states
 from trainables.regressor.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.mixout import add_mixout
 from trainables.regressor.model import Regressor
 from trainables.regressor.optimization import learning_rate_factor, make_optimizer, set_learning_rates
 from trainables.regressor.parameter_groups import freeze_parameters, optimizer_groups, parameter_table
 from trainables.regressor.plan import TrainingPlan
 from trainables.regressor.precision import Precision, best_device
 from trainables.regressor.predicting import predict_rows
+from trainables.regressor.prior_decay import decay_towards
 from trainables.regressor.reader import EssayReader
+from trainables.regressor.reinit import trained_from_pretrained
 from trainables.regressor.ridge_head import fit_head_by_ridge
-from trainables.regressor.weights import start_weights
+from trainables.regressor.soup import CheckpointSoup
+from trainables.regressor.weights import soup_dir, start_weights
 
 
 def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: Report) -> FoldResult:
@@ -62,19 +69,29 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
         assert state.last_progress is not None
         report(state.last_progress)  # the process may have died before it was heard
 
+    adversary = make_adversary(config.adversarial, state.model, plan.num_steps)
     interval = _Interval(state)
     for step in range(state.step, plan.num_steps):
-        factor = learning_rate_factor(config.schedule, step, plan.num_steps)
-        if state.average is not None:
-            factor = state.average.learning_rate_factor(step, factor)
+        scheduled = learning_rate_factor(config.schedule, step, plan.num_steps)
+        factor = state.averages.learning_rate_factor(step, scheduled)
         set_learning_rates(state.optimizer, factor)
 
-        loss, num_tokens = accumulate_gradients(
-            state.model, reader, plan.micro_batches(step), fold_data, config.loss, precision, state.scaler
+        accumulate = partial(
+            accumulate_gradients,
+            state.model,
+            reader,
+            plan.micro_batches(step),
+            fold_data,
+            config.loss,
+            precision,
+            state.scaler,
         )
+        if adversary is not None and step >= adversary.start_step:
+            loss, num_tokens = adversary.accumulate(accumulate)
+        else:
+            loss, num_tokens = accumulate()
         apply_gradients(state.model, state.optimizer, state.scaler, config.optimizer.clip_norm)
-        if state.average is not None:
-            state.average.update(state.model, step)
+        state.averages.update(state.model, step)
         state.step = step + 1
         interval.add(loss, num_tokens)
 
@@ -86,8 +103,7 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
             report(state.last_progress)
             interval = _Interval(state)
 
-    assert state.best is not None  # the last step is evaluated
-    return FoldResult(state.best.score, state.best.oof_MC, state.weights_dir)
+    return state.finish()
 
 
 def _first_state(
@@ -102,20 +118,28 @@ def _first_state(
     model = build_regressor(config, fold_data.prepared, means_C, fold_data.seed).to(device)
     table = parameter_table(model, config.optimizer, config.freeze)
     freeze_parameters(model, table)
+    optimizer = make_optimizer(config.optimizer, optimizer_groups(model, table))
+    pretrained = trained_from_pretrained(model.backbone, config.reinit)
+    if config.mixout is not None:
+        add_mixout(model.backbone, config.mixout, pretrained)
+    if config.prior_decay is not None:
+        decay_towards(optimizer, config.prior_decay, pretrained)
     start_weights(checkpoints.weights_dir, config, model, fold_data.prepared)
     return FitState(
         model=model,
-        optimizer=make_optimizer(config.optimizer, optimizer_groups(model, table)),
+        optimizer=optimizer,
         scaler=precision.make_scaler(),
-        average=WeightAverage(config.swa, plan.num_steps) if config.swa else None,
+        averages=WeightAverages(config.swa, config.ema, plan.num_steps),
+        soup=CheckpointSoup(config.soup, soup_dir(checkpoints.weights_dir)) if config.soup else None,
         weights_dir=checkpoints.weights_dir,
     )
 
 
 def _reader(config: Config, fold_data: FoldData, precision: Precision, model: Regressor) -> EssayReader:
     essays, device = fold_data.prepared, model.target_means_C.device
-    kept = open_frozen_states(model, essays, precision) if config.freeze.keep_states else None
-    return EssayReader(essays, device, kept)
+    # SiFT perturbs embeddings on their way up, so it needs every layer.
+    keeps_states = config.freeze.keep_states and not isinstance(config.adversarial, SiftConfig)
+    return EssayReader(essays, device, open_frozen_states(model, essays, precision) if keeps_states else None)
 
 
 def _start_head(
@@ -129,23 +153,26 @@ def _start_head(
 def _evaluate(
     config: Config, fold_data: FoldData, precision: Precision, reader: EssayReader, state: FitState
 ) -> tuple[float, dict[str, float]]:
-    """Scores the current weights, and the averaged ones if there are any; the better ones count."""
-    models = {"score_raw": state.model}
-    if state.average is not None and state.average.model is not None:
-        models["score_swa"] = state.average.model
+    """Scores the current weights, and every average of weights that there is; the best ones count."""
     labels_MC = fold_data.labels_NC[fold_data.valid_rows]
-    oof = {
-        name: predict_rows(model, reader, fold_data.valid_rows, config.training.eval_batch_size, precision)
-        for name, model in models.items()
-    }
-    rmse = {name: rmse_per_target(labels_MC, oof_MC) for name, oof_MC in oof.items()}
-    scores = {name: float(rmse_C.mean()) for name, rmse_C in rmse.items()}
-    if not all(map(math.isfinite, scores.values())):
-        raise _diverged("score", state.step)
-    winner = min(scores, key=scores.__getitem__)
-    state.consider(models[winner], scores[winner], oof[winner])
-    metrics = {f"rmse_{target}": float(value) for target, value in zip(fold_data.targets, rmse[winner], strict=True)}
-    return scores[winner], metrics | scores
+
+    def scored(model: Regressor) -> Candidate:
+        batch_size = config.training.eval_batch_size
+        oof_MC = predict_rows(model, reader, fold_data.valid_rows, batch_size, precision)
+        candidate = Candidate(model, oof_MC, rmse_per_target(labels_MC, oof_MC))
+        if not math.isfinite(candidate.score):
+            raise _diverged("score", state.step)
+        return candidate
+
+    candidates = {name: scored(model) for name, model in {"raw": state.model, **state.averages.models()}.items()}
+    if state.soup is not None:
+        state.soup.offer(state.model, candidates["raw"].score, state.step)
+        if (soup := state.soup.cook(state.model, scored)) is not None:
+            candidates["soup"] = soup
+    best = min(candidates.values(), key=lambda candidate: candidate.score)
+    state.consider(best.model, best.score, best.oof_MC)
+    metrics = {f"rmse_{target}": float(value) for target, value in zip(fold_data.targets, best.rmse_C, strict=True)}
+    return best.score, metrics | {f"score_{name}": candidate.score for name, candidate in candidates.items()}
 
 
 class _Interval:

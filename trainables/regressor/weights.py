@@ -18,11 +18,13 @@ from trainables.regressor.text import TokenisedEssays
 _WEIGHTS = "model.safetensors"
 _REGRESSOR = "regressor.json"
 _ARCHITECTURE = "config.json"
+_SOUP = "soup"
 
 
 def start_weights(weights_dir: Path, config: Config, model: Regressor, essays: TokenisedEssays) -> None:
     """Makes the folder this fit's: an older fit's weights go, and all files but the weights are written."""
     (weights_dir / _WEIGHTS).unlink(missing_ok=True)
+    shutil.rmtree(soup_dir(weights_dir), ignore_errors=True)
     regressor = {"config": config.model_dump(mode="json"), "num_targets": model.head.out_features}
     for name, content in {
         **essays.tokenizer_files,
@@ -32,6 +34,11 @@ def start_weights(weights_dir: Path, config: Config, model: Regressor, essays: T
         temporary = weights_dir / f"{name}.tmp"
         temporary.write_bytes(content)
         os.replace(temporary, weights_dir / name)
+
+
+def soup_dir(weights_dir: Path) -> Path:
+    """Where a fit keeps the weights that it may still average; gone when it ends."""
+    return weights_dir / _SOUP
 
 
 def write_weights(weights_dir: Path, model: Regressor) -> None:

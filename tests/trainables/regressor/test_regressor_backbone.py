@@ -13,13 +13,11 @@ from transformers import BertConfig, BertModel, GPT2Config, RobertaConfig, Rober
 from ell_tune.errors import BadConfig, UserError
 from trainables.regressor.backbone import (
     BackboneConfig,
-    encoder_layers,
     load_backbone,
     load_tokenizer,
     parameter_depth,
 )
 from trainables.regressor.backbone_folder import find_backbone_folder
-from trainables.regressor.reinit import reinitialise_top_layers
 
 BERT_SIZES: dict[str, Any] = {
     "vocab_size": 30,
@@ -86,29 +84,6 @@ def test_depth_of_parameters() -> None:
     assert parameter_depth("encoder.conv.conv.weight") == 1
     assert parameter_depth("encoder.layer.0.attention.self.query_proj.weight") == 1
     assert parameter_depth("encoder.layer.11.output.dense.bias") == 12
-
-
-def test_reinit_changes_all_of_the_top_layer_and_nothing_else(tiny_deberta: Path) -> None:
-    backbone = load(tiny_deberta)
-    with torch.no_grad():
-        for parameter in backbone.parameters():
-            parameter.add_(0.5)  # so that biases and LayerNorms differ from their start too
-    before = {name: parameter.clone() for name, parameter in backbone.named_parameters()}
-    torch.manual_seed(0)
-    reinitialise_top_layers(backbone, 1)
-    changed = {name for name, parameter in backbone.named_parameters() if not torch.equal(parameter, before[name])}
-    assert changed == {name for name in before if name.startswith("encoder.layer.1.")}
-    top = encoder_layers(backbone)[1]
-    assert top.output.dense.weight.std().item() == pytest.approx(0.02, rel=0.1)
-    assert top.output.dense.bias.eq(0).all()
-    assert top.output.LayerNorm.weight.eq(1).all()
-
-
-def test_reinit_of_no_layer_changes_nothing(tiny_deberta: Path) -> None:
-    backbone = load(tiny_deberta)
-    reinitialise_top_layers(backbone, 0)
-    stored = load_file(tiny_deberta / "model.safetensors")
-    assert all(torch.equal(parameter, stored[name]) for name, parameter in backbone.named_parameters())
 
 
 def test_bert_comes_without_its_pooler(tmp_path: Path) -> None:

@@ -248,3 +248,17 @@ def test_a_full_disk_costs_speed_only(
     curve, _ = run(config, make_fold_data(config), make_checkpoints())
     assert len(curve) == 4
     assert "No space left on device" in caplog.text
+
+
+def test_sift_reaches_the_embeddings_of_a_frozen_bottom(
+    make_config: Callable[..., Config],
+    make_fold_data: Callable[..., FoldData],
+    make_checkpoints: Callable[..., Any],
+    state_folder: Path,
+) -> None:
+    config = make_config(freeze=FROZEN, adversarial={"name": "sift", "lr": 0.5, "init": 0.1, "start_frac": 0.0})
+    curve, _ = run(config, make_fold_data(config), make_checkpoints("sift"))
+    plain = make_config(freeze=FROZEN | {"keep_states": False})
+    plain_curve, _ = run(plain, make_fold_data(plain), make_checkpoints("plain"))
+    assert not list(state_folder.rglob("*.states"))
+    assert curve[-1].metrics["score_raw"] != pytest.approx(plain_curve[-1].metrics["score_raw"], rel=1e-5)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from ell_tune.errors import BadConfig
 from ell_tune.trainable import FoldData, Progress
 from trainables.regressor import Config
+from trainables.regressor.averaging import WeightAverages
 from trainables.regressor.building import build_regressor
 from trainables.regressor.fit_state import FitState
 
@@ -70,7 +71,8 @@ def test_the_loss_scale_survives(
 
     def state(scale: float) -> FitState:
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-        return FitState(model, optimizer, scaler, average=None, weights_dir=make_checkpoints().weights_dir)
+        averages = WeightAverages(swa=None, ema=None, num_steps=4)
+        return FitState(model, optimizer, scaler, averages, soup=None, weights_dir=make_checkpoints().weights_dir)
 
     saved, resumed = state(8.0), state(1024.0)
     saved.consider(model, 0.5, np.zeros((1, 2), dtype=np.float32))

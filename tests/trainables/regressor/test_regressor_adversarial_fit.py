@@ -1,0 +1,77 @@
+"""Every adversarial method in a whole fit: it starts when it should, and survives an interruption."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fits import assert_resumes_at_every_evaluation, run
+
+from ell_tune.config import validate
+from ell_tune.errors import BadConfig
+from ell_tune.trainable import FoldData, Progress
+from trainables.regressor import Config
+
+MakeConfig = Callable[..., Config]
+MakeFoldData = Callable[..., FoldData]
+MakeCheckpoints = Callable[..., Any]
+
+METHODS: dict[str, dict[str, Any]] = {
+    "awp": {"name": "awp", "lr": 0.1, "eps": 0.1},
+    "fgm": {"name": "fgm", "eps": 0.5},
+    "sift": {"name": "sift", "lr": 0.5, "init": 0.1},
+}
+DROPOUT = {"backbone": {"dropout": 0.1}, "training": {"micro_batch_size": 3}}
+
+
+def comparable(curve: list[Progress]) -> list[tuple[float, float]]:
+    return [(progress.score, progress.metrics["train_loss"]) for progress in curve]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_nothing_changes_before_the_start_and_much_after(
+    make_config: MakeConfig, make_fold_data: MakeFoldData, make_checkpoints: MakeCheckpoints, name: str
+) -> None:
+    without = make_config(**DROPOUT, adversarial=None)
+    late = make_config(**DROPOUT, adversarial=METHODS[name] | {"start_frac": 0.5})
+    fold_data = make_fold_data(without)
+    plain, _ = run(without, fold_data, make_checkpoints("without"))
+    curve, _ = run(late, fold_data, make_checkpoints("late"))
+    # Eight steps, four evaluations: the third follows two attacked steps.
+    assert comparable(curve)[:2] == comparable(plain)[:2]
+    assert all(found != expected for found, expected in zip(comparable(curve)[2:], comparable(plain)[2:], strict=True))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_resumed_fit_attacks_as_if_never_stopped(
+    make_config: MakeConfig, make_fold_data: MakeFoldData, make_checkpoints: MakeCheckpoints, name: str, precision: str
+) -> None:
+    training = {"micro_batch_size": 3, "precision": precision}
+    config = make_config(**DROPOUT | {"training": training}, adversarial=METHODS[name] | {"start_frac": 0.3})
+    assert_resumes_at_every_evaluation(config, make_fold_data(config), make_checkpoints)
+
+
+def test_fgm_with_frozen_embeddings_is_a_bad_config(
+    make_config: MakeConfig, make_fold_data: MakeFoldData, make_checkpoints: MakeCheckpoints
+) -> None:
+    config = make_config(freeze={"embeddings": True}, adversarial={"name": "fgm"})
+    with pytest.raises(BadConfig, match="adversarial: fgm perturbs the word embeddings"):
+        run(config, make_fold_data(config), make_checkpoints())
+
+
+@pytest.mark.parametrize(
+    ("adversarial", "message"),
+    [
+        ({"name": "pgd"}, "adversarial: `name` must be one of 'awp', 'fgm', 'sift'"),
+        ({"name": "fgm", "lr": 1e-4}, "adversarial.lr: there is no such field"),
+        ({"name": "awp", "start_frac": 1.0}, "adversarial.start_frac: .*less than or equal to 0.99"),
+    ],
+)
+def test_illegal_methods_are_named(adversarial: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        validate(Config, {"adversarial": adversarial})
+
+
+@pytest.mark.parametrize("off", [False, "off", None])
+def test_off_is_absent(off: object) -> None:
+    assert validate(Config, {"adversarial": off}) == Config()
