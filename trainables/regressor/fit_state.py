@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ell_tune.trainable import Progress
 from trainables.regressor.averaging import WeightAverage
+from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
 from trainables.regressor.weights import copy_weights, write_weights
 
@@ -31,6 +32,7 @@ class FitState:
     """All that changes during a fit. The rest follows from config, fold and seed."""
 
     model: Regressor
+    loss: Loss
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: WeightAverage | None
@@ -38,6 +40,10 @@ class FitState:
     step: int = 0  # optimiser steps done
     best: Best | None = None
     last_progress: Progress | None = None  # what the last evaluation reported
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All that could be trained, frozen or not: the model's parameters and the loss's."""
+        return [*self.model.parameters(), *self.loss.parameters()]
 
     def consider(self, candidate: Regressor, score: float, oof_MC: NDArray[np.float32]) -> None:
         """Makes an evaluated model the best one if it is better than all before it."""
@@ -48,9 +54,11 @@ class FitState:
     def write(self, folder: Path) -> None:
         """Fills an empty folder with the state, after at least one evaluation."""
         assert self.best is not None and self.last_progress is not None
+        trained = _trained(self.model)
         state: dict[str, Any] = {
             "step": self.step,
-            "model": _trained(self.model),
+            "model": _tensors(self.model, trained),
+            "loss": self.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": torch.get_rng_state(),
@@ -62,7 +70,7 @@ class FitState:
             state["cuda_random"] = torch.cuda.get_rng_state()
         if self.average is not None and self.average.averaged is not None:
             assert self.average.model is not None
-            state["averaged"] = _trained(self.average.model)
+            state["averaged"] = _tensors(self.average.model, trained)
             state["num_averaged"] = self.average.averaged.n_averaged
         torch.save(state, folder / _STATE)
         copy_weights(self.weights_dir, folder)
@@ -73,6 +81,7 @@ class FitState:
         self.step = state["step"]
         self.last_progress = Progress(**state["last_progress"])
         _set_trained(self.model, state["model"])
+        self.loss.load_state_dict(state["loss"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if "averaged" in state:
@@ -88,9 +97,13 @@ class FitState:
             torch.cuda.set_rng_state(state["cuda_random"])
 
 
-def _trained(model: Regressor) -> dict[str, Tensor]:
-    # Frozen parameters are the pretrained ones, which every fit loads anyway.
-    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+def _trained(model: Regressor) -> list[str]:
+    # Parameters that are still frozen are the pretrained ones, which every fit loads anyway.
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def _tensors(model: Regressor, names: list[str]) -> dict[str, Tensor]:
+    return {name: model.get_parameter(name).detach() for name in names}
 
 
 @torch.no_grad()

@@ -14,11 +14,18 @@ from trainables.regressor.building import build_regressor
 from trainables.regressor.config import Config
 from trainables.regressor.fit_state import FitState
 from trainables.regressor.gradients import accumulate_gradients, apply_gradients, set_training_mode
-from trainables.regressor.optimization import learning_rate_factor, make_optimizer, set_learning_rates
-from trainables.regressor.parameter_groups import freeze_parameters, optimizer_groups, parameter_table
+from trainables.regressor.losses import Loss, check_batch_size
+from trainables.regressor.optimizers import make_optimizer
+from trainables.regressor.parameter_groups import (
+    ParameterRow,
+    freeze_parameters,
+    optimizer_groups,
+    parameter_table,
+)
 from trainables.regressor.plan import TrainingPlan
 from trainables.regressor.precision import Precision, best_device
 from trainables.regressor.predicting import predict_rows
+from trainables.regressor.schedule import learning_rate_factor, set_learning_rates
 from trainables.regressor.weights import start_weights
 
 
@@ -31,7 +38,8 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
     Raises:
         BadConfig: the training diverged, ran out of GPU memory, or the config does not fit the backbone's depth or
             the number of essays.
-        UserError: the backbone cannot be had.
+        UserError: the backbone cannot be had, target weights are for other targets, or the optimiser needs a package
+            or a GPU that is not here.
     """
     try:
         return _fit(config, fold_data, checkpoints, report)
@@ -49,23 +57,26 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
     device = best_device()
     precision = Precision(config.training.precision, device)
     plan = TrainingPlan(config.training, fold_data.train_rows, fold_data.prepared.lengths, fold_data.seed)
-    state = _first_state(config, fold_data, checkpoints, plan, precision, device)
+    state, table = _first_state(config, fold_data, checkpoints, plan, precision, device)
     if (latest := checkpoints.latest()) is not None:
         state.read(latest)
         assert state.last_progress is not None
         report(state.last_progress)  # the process may have died before it was heard
 
+    scheduled_factor = learning_rate_factor(config.schedule, plan.num_steps)
     interval = _Interval(state)
     for step in range(state.step, plan.num_steps):
-        factor = learning_rate_factor(config.schedule, step, plan.num_steps)
+        if freeze_parameters(table, plan.epoch(step)):
+            set_training_mode(state.model)
+        factor = scheduled_factor(step)
         if state.average is not None:
             factor = state.average.learning_rate_factor(step, factor)
         set_learning_rates(state.optimizer, factor)
 
         loss, num_tokens = accumulate_gradients(
-            state.model, plan.micro_batches(step), fold_data, config.loss, precision, state.scaler
+            state.model, plan.micro_batches(step), fold_data, state.loss, precision, state.scaler
         )
-        apply_gradients(state.model, state.optimizer, state.scaler, config.optimizer.clip_norm)
+        apply_gradients(state.parameters(), state.optimizer, state.scaler, config.optimizer.clip_norm)
         if state.average is not None:
             state.average.update(state.model, step)
         state.step = step + 1
@@ -90,19 +101,22 @@ def _first_state(
     plan: TrainingPlan,
     precision: Precision,
     device: torch.device,
-) -> FitState:
+) -> tuple[FitState, list[ParameterRow]]:
+    check_batch_size(config.loss, config.training.batch_size)
+    loss = Loss(config.loss, fold_data.targets, fold_data.score_range).to(device)
     means_C = torch.from_numpy(fold_data.labels_NC[fold_data.train_rows].mean(axis=0))
     model = build_regressor(config, fold_data.prepared, means_C, fold_data.seed).to(device)
-    table = parameter_table(model, config.optimizer, config.freeze)
-    freeze_parameters(model, table)
+    table = parameter_table(model, loss, config)
     start_weights(checkpoints.weights_dir, config, model, fold_data.prepared)
-    return FitState(
+    state = FitState(
         model=model,
-        optimizer=make_optimizer(config.optimizer, optimizer_groups(model, table)),
+        loss=loss,
+        optimizer=make_optimizer(config.optimizer.algorithm, optimizer_groups(table)),
         scaler=precision.make_scaler(),
         average=WeightAverage(config.swa, plan.num_steps) if config.swa else None,
         weights_dir=checkpoints.weights_dir,
     )
+    return state, table
 
 
 def _evaluate(
