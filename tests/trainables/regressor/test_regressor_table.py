@@ -1,8 +1,6 @@
 """The table of parameters as text, and the command that prints it."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +40,12 @@ def test_the_table_as_text(tiny_deberta: Path) -> None:
     ]
 
 
-def test_the_command_prints_the_table_of_an_exported_config(tmp_path: Path, tiny_deberta: Path) -> None:
+def test_the_command_prints_the_table_of_an_exported_config(
+    tmp_path: Path, tiny_deberta: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write(tmp_path / "config.yaml", backbone={"name": str(tiny_deberta)}, freeze={"encoder": True})
-    command = [sys.executable, "-m", "trainables.regressor.table", str(path)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
-    lines = done.stdout.splitlines()
+    assert main([str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["part", *["head"] * 2, *["layer"] * 4, *["embeddings"] * 2]
     assert [" yes " in line for line in lines[1:]] == [False] * 2 + [True] * 6
 
