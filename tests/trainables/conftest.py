@@ -4,10 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_deberta import generate_essays, make_tiny_deberta
 
 from ell_tune.trainable import FoldData
 from trainables import regressor
+from trainables.regressor.building import build_regressor
+from trainables.regressor.model import Regressor
 
 
 class FolderCheckpoints:
@@ -75,6 +78,17 @@ def make_fold_data(essays: list[str]) -> Callable[..., FoldData]:
             score_range=(1.0, 5.0),
             seed=seed,
         )
+
+    return make
+
+
+@pytest.fixture
+def make_model(make_config: Callable[..., regressor.Config], make_fold_data: Callable[..., FoldData]) -> Any:
+    """The model of a config of two targets, before its first step."""
+
+    def make(**sections: Any) -> Regressor:
+        config = make_config(**sections)
+        return build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), seed=0)
 
     return make
 

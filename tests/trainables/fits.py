@@ -14,7 +14,7 @@ from trainables.regressor import Config, fit
 RICH: dict[str, Any] = {
     "backbone": {"dropout": 0.1},
     "swa": {"start_frac": 0.5, "lr_factor": 0.5},
-    "optimizer": {"layer_decay": 0.8, "clip_norm": 1.0},
+    "optimizer": {"layer_rates": {"name": "decay", "decay": 0.8}, "clip_norm": 1.0},
     "reinit": {"num_layers": 1},
     "freeze": {"embeddings": True, "num_layers": 1},
     "training": {"micro_batch_size": 3},

@@ -149,6 +149,8 @@ class Fgm(Adversary):
 
     def accumulate(self, accumulate: AccumulateGradients) -> tuple[Tensor, int]:
         loss, num_tokens = accumulate()
+        if self._weight_VD.grad is None:  # frozen for the first epochs
+            return loss, num_tokens
         with moved([self._weight_VD], lambda _, gradient: self._eps * gradient / gradient.norm()):
             accumulate()
         return loss, num_tokens

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from trainables.regressor.backbone import encoder_layers, load_backbone
 from trainables.regressor.config import Config
+from trainables.regressor.freezing import check_layers
 from trainables.regressor.model import Regressor
-from trainables.regressor.parameter_groups import check_layers
 from trainables.regressor.pooling import make_pooling
 from trainables.regressor.reinit import reinitialise_top_layers
 from trainables.regressor.text import TokenisedEssays
@@ -21,7 +21,7 @@ def build_regressor(config: Config, essays: TokenisedEssays, target_means_C: Ten
     """
     backbone = load_backbone(config.backbone, essays.vocab_size, essays.added_token_ids, essays.max_length)
     num_layers = len(encoder_layers(backbone))
-    check_layers(config.freeze.num_layers, config.reinit.num_layers, num_layers)
+    check_layers(config.freeze, config.reinit.num_layers, num_layers)
     torch.manual_seed(seed)
     reinitialise_top_layers(backbone, config.reinit)
     pooling = make_pooling(config.pooling, backbone.config.hidden_size, num_layers, len(target_means_C))

@@ -6,15 +6,16 @@ from ell_tune.config import StrictConfig, or_off
 from trainables.regressor.adversarial import AdversarialConfig
 from trainables.regressor.averaging import EmaConfig, SwaConfig
 from trainables.regressor.backbone import BackboneConfig
-from trainables.regressor.loss import LossConfig
+from trainables.regressor.freezing import FreezeConfig
+from trainables.regressor.losses import LossConfig
 from trainables.regressor.mixout import MixoutConfig
 from trainables.regressor.model import HeadConfig
-from trainables.regressor.optimization import OptimizerConfig, ScheduleConfig
-from trainables.regressor.parameter_groups import FreezeConfig
+from trainables.regressor.optimizers import OptimizerConfig
 from trainables.regressor.plan import TrainingConfig
 from trainables.regressor.pooling import MeanPooling, PoolingConfig
 from trainables.regressor.prior_decay import PriorDecayConfig
 from trainables.regressor.reinit import ReinitConfig
+from trainables.regressor.schedule import ScheduleConfig
 from trainables.regressor.soup import SoupConfig
 from trainables.regressor.text import TextConfig
 
@@ -30,8 +31,8 @@ class Config(StrictConfig):
     )
     head: HeadConfig = Field(default=HeadConfig(), description="from that vector to the scores")
     reinit: ReinitConfig = Field(default=ReinitConfig(), description="top layers that start from random weights")
-    freeze: FreezeConfig = Field(default=FreezeConfig(), description="bottom layers that keep their weights")
-    optimizer: OptimizerConfig = Field(default=OptimizerConfig(), description="AdamW and its learning rates")
+    freeze: FreezeConfig = Field(default=FreezeConfig(), description="what keeps its pretrained weights")
+    optimizer: OptimizerConfig = Field(default=OptimizerConfig(), description="the optimiser and its learning rates")
     schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="the learning rate over a fit")
     mixout: or_off(MixoutConfig) = Field(  # type: ignore[valid-type]
         default=None,

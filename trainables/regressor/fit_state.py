@@ -1,5 +1,6 @@
 """The state of a fit between two evaluations, and how it survives the process."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from ell_tune.trainable import FoldResult, Progress
 from trainables.regressor.averaging import WeightAverages
+from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
-from trainables.regressor.parameter_values import set_parameters, trained_parameters
+from trainables.regressor.parameter_values import parameter_values, set_parameters
 from trainables.regressor.soup import CheckpointSoup
 from trainables.regressor.weights import copy_weights, write_weights
 
@@ -31,14 +34,20 @@ class FitState:
     """All that changes during a fit. The rest follows from config, fold and seed."""
 
     model: Regressor
+    loss: Loss
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     averages: WeightAverages
     soup: CheckpointSoup | None
+    trained_names: Sequence[str]  # the model's parameters that are ever trained: others are as every fit loads them
     weights_dir: Path  # of the best weights
     step: int = 0  # optimiser steps done
     best: Best | None = None
     last_progress: Progress | None = None  # what the last evaluation reported
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All that could be trained, frozen or not: the model's parameters and the loss's."""
+        return [*self.model.parameters(), *self.loss.parameters()]
 
     def consider(self, candidate: Regressor, score: float, oof_MC: NDArray[np.float32]) -> None:
         """Makes an evaluated model the best one if it is better than all before it."""
@@ -58,13 +67,14 @@ class FitState:
         assert self.best is not None and self.last_progress is not None
         state: dict[str, Any] = {
             "step": self.step,
-            "model": trained_parameters(self.model),
+            "model": parameter_values(self.model, self.trained_names),
+            "loss": self.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "averages": {
                 name: {
                     "num_averaged": self.averages.by_name[name].num_averaged,
-                    "model": trained_parameters(model),
+                    "model": parameter_values(model, self.trained_names),
                 }
                 for name, model in self.averages.models().items()
             },
@@ -86,6 +96,7 @@ class FitState:
         self.step = state["step"]
         self.last_progress = Progress(**state["last_progress"])
         set_parameters(self.model, state["model"])
+        self.loss.load_state_dict(state["loss"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         for name, saved in state["averages"].items():

@@ -1,5 +1,7 @@
 """The gradient of one window of essays, and the optimiser step that it makes."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -9,8 +11,8 @@ from torch import Tensor, nn
 
 from ell_tune.trainable import FoldData
 from trainables.regressor.adversarial import PerturbedLoss
-from trainables.regressor.batches import Batch, to_device
-from trainables.regressor.loss import LossConfig, summed_loss
+from trainables.regressor.batches import to_device
+from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
 from trainables.regressor.precision import Precision
 from trainables.regressor.reader import EssayReader
@@ -30,51 +32,104 @@ def accumulate_gradients(
     reader: EssayReader,
     micro_batches: list[NDArray[np.int64]],
     fold_data: FoldData,
-    loss_config: LossConfig,
+    loss: Loss,
     precision: Precision,
     scaler: torch.amp.GradScaler,
     perturbed_loss: PerturbedLoss | None = None,
 ) -> tuple[Tensor, int]:
     """Adds up the gradient of the mean loss of one window (all its micro-batches); that loss, and its tokens.
 
-    Each micro-batch's summed loss is divided by the size of the whole window: the gradient is that of one
-    large batch, also where the window is a short last one or does not divide evenly. Nothing here waits for
-    the device. The gradient of `perturbed_loss` comes on top; the loss returned is without it.
+    The gradient is that of one large batch, also where the window is a short last one or does not divide evenly,
+    and where the loss is no sum over essays. Nothing here waits for the device. The gradient of `perturbed_loss` comes
+    on top; the loss returned is without it.
     """
-    device = model.target_means_C.device
-    num_labels = sum(map(len, micro_batches)) * fold_data.labels_NC.shape[1]
-    window_loss, num_tokens = torch.zeros((), device=device), 0
+    window = _Window(model, reader, fold_data, precision, scaler, perturbed_loss, sum(map(len, micro_batches)))
+    if loss.couples_essays and len(micro_batches) > 1:
+        window_loss = _backward_in_two_passes(window, micro_batches, loss)
+    else:
+        window_loss = _backward(window, micro_batches, loss)
+    return window_loss, int(reader.essays.lengths[np.concatenate(micro_batches)].sum())
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Scores, labels and perturbed losses of a window's essays."""
+
+    model: Regressor
+    reader: EssayReader
+    fold_data: FoldData
+    precision: Precision
+    scaler: torch.amp.GradScaler
+    perturbed_loss: PerturbedLoss | None
+    num_essays: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.reader.device
+
+    def scores(self, rows: NDArray[np.int64]) -> Tensor:
+        batch = self.reader.read(rows)
+        with self.precision.autocast():
+            score_BC: Tensor = self.model(batch)
+        return score_BC
+
+    def labels(self, rows: NDArray[np.int64]) -> Tensor:
+        return to_device(torch.from_numpy(self.fold_data.labels_NC[rows]), self.device)
+
+    def backward_perturbed(self, rows: NDArray[np.int64], clean_BC: Tensor) -> None:
+        """Adds the gradient of the micro-batch's share of the perturbed loss, if there is one."""
+        if self.perturbed_loss is not None:
+            extra = self.perturbed_loss(partial(self.scores, rows), clean_BC.detach(), self.scaler.scale)
+            self.scaler.scale(extra / (self.num_essays * clean_BC.shape[1])).backward()
+
+
+def _backward(window: _Window, micro_batches: list[NDArray[np.int64]], loss: Loss) -> Tensor:
+    """Each micro-batch adds its share of the window's loss."""
+    window_loss = torch.zeros((), device=window.device)
     for rows in micro_batches:
-        batch = reader.read(rows)
-        label_BC = to_device(torch.from_numpy(fold_data.labels_NC[rows]), device)
-        score_micro_batch = partial(_score, model, batch, precision)
-        score_BC = score_micro_batch()
-        loss = summed_loss(loss_config, score_BC, label_BC) / num_labels
-        scaler.scale(loss).backward()
-        if perturbed_loss is not None:
-            extra = perturbed_loss(score_micro_batch, score_BC.detach(), scaler.scale) / num_labels
-            scaler.scale(extra).backward()
-        window_loss += loss.detach()
-        num_tokens += int(reader.essays.lengths[rows].sum())
-    return window_loss, num_tokens
+        score_BC = window.scores(rows)
+        share = loss(score_BC, window.labels(rows), window.num_essays)
+        window.scaler.scale(share).backward()
+        window.backward_perturbed(rows, score_BC)
+        window_loss += share.detach()
+    return window_loss
 
 
-def _score(model: Regressor, batch: Batch, precision: Precision) -> Tensor:
-    with precision.autocast():
-        score_BC: Tensor = model(batch)
-    return score_BC
+def _backward_in_two_passes(window: _Window, micro_batches: list[NDArray[np.int64]], loss: Loss) -> Tensor:
+    """First all scores without their graph, for the loss's gradient by score; then each micro-batch again, from it.
+
+    Exact for any loss of the window's scores, for one more forward pass (Gao et al., 2021, Scaling Deep Contrastive
+    Learning Batch Size under Memory Limited Setup). Both passes draw the same dropout.
+    """
+    rows_W = np.concatenate(micro_batches)
+    gpus = [window.device] if window.device.type == "cuda" else []
+    with torch.random.fork_rng(gpus), torch.no_grad():
+        clean = [window.scores(rows) for rows in micro_batches]
+    score_WC = torch.cat(clean).requires_grad_()
+    window_loss: Tensor = loss(score_WC, window.labels(rows_W), window.num_essays)
+    window.scaler.scale(window_loss).backward()
+    assert score_WC.grad is not None
+    gradients = score_WC.grad.split(list(map(len, micro_batches)))
+    for rows, gradient_BC in zip(micro_batches, gradients, strict=True):
+        window.scores(rows).backward(gradient_BC)
+    for rows, clean_BC in zip(micro_batches, clean, strict=True):
+        window.backward_perturbed(rows, clean_BC)
+    return window_loss.detach()
 
 
 def apply_gradients(
-    model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, clip_norm: float | None
+    parameters: Iterable[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    clip_norm: float | None,
 ) -> None:
-    """One optimiser step with the gradients at hand, which it clears.
+    """One optimiser step with the gradients of all parameters, which it clears.
 
     Gradients are unscaled before they are clipped: a norm is only meaningful in their true unit.
     """
     if clip_norm is not None:
         scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        nn.utils.clip_grad_norm_(parameters, clip_norm)
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)

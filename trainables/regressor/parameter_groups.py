@@ -1,99 +1,90 @@
-"""The one table of all parameters: which learning rate and weight decay each has, and which are frozen.
+"""The one table of all parameters: which learning rate and weight decay each has, and how long it is frozen.
 
-Layer-wise learning-rate decay (LLRD): Howard & Ruder (2018), Universal Language Model Fine-tuning.
+What decays is decided by shape: matrices do, vectors (biases, the gains of LayerNorms, a pooling's few scalars) do not.
+Names miss LayerNorms (the "gamma" and "beta" of BERT's first code are `LayerNorm.weight` now), and so do types
+(DeBERTa's first version brings its own). Embeddings are matrices and decay, as in BERT (Devlin et al., 2019).
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import Field
+from torch import nn
 
-from ell_tune.config import StrictConfig
-from ell_tune.errors import BadConfig
 from trainables.regressor.backbone import encoder_layers, parameter_depth
+from trainables.regressor.config import Config
+from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
-from trainables.regressor.optimization import OptimizerConfig
+from trainables.regressor.optimizers import ParameterGroups
 
 
-class FreezeConfig(StrictConfig):
-    """What keeps its pretrained weights."""
-
-    embeddings: bool = Field(default=False, description="freeze the embeddings, relative positions included")
-    num_layers: int = Field(default=0, ge=0, le=48, description="freeze the encoder's bottom so many layers")
-    keep_states: bool = Field(
-        default=True,
-        description="keep what frozen layers say of each essay in files that all fits on a machine share",
-    )
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ParameterRow:
-    """Parameters of one part of the model that are trained alike."""
+    """Parameters of one part that are trained alike."""
 
-    part: str  # "head" (with the pooling and its norm), "layer 12" … "layer 1", "embeddings"
+    part: str  # "head" (with the pooling and its norm), "layer 12" … "layer 1", "embeddings", "loss"
     lr: float  # the peak of its schedule
     weight_decay: float
-    frozen: bool
-    parameter_names: tuple[str, ...]
+    frozen_epochs: float  # so many from the start: 0 where it is never frozen, infinite where always
+    parameters: Mapping[str, nn.Parameter]  # by their names in the model or the loss
 
 
-def parameter_table(model: Regressor, optimizer: OptimizerConfig, freeze: FreezeConfig) -> list[ParameterRow]:
-    """Every parameter of the model in exactly one row, from the head down.
+def parameter_table(model: Regressor, loss: Loss, config: Config) -> list[ParameterRow]:
+    """Every parameter of the model and of the loss in exactly one row, from the head down.
 
-    The top layer has `optimizer.lr`, each layer below `optimizer.layer_decay` times the rate of the one
-    above, the embeddings come last; the head has its own rate. Only matrices decay: not biases, LayerNorms or
-    the few scalars of a pooling.
+    The encoder's rates follow `optimizer.layer_rates` from `optimizer.lr` down; embeddings and head may have their own.
+
+    Raises:
+        BadConfig: the backbone has fewer layers than the config wants groups of.
     """
     num_layers = len(encoder_layers(model.backbone))
-    names: dict[tuple[int, bool], list[str]] = {}
+    grouped: dict[tuple[int, bool], dict[str, nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         inside_backbone = name.startswith("backbone.")
         depth = parameter_depth(name.removeprefix("backbone.")) if inside_backbone else num_layers + 1
-        names.setdefault((depth, parameter.ndim >= 2), []).append(name)
+        grouped.setdefault((depth, parameter.ndim >= 2), {})[name] = parameter
     rows = []
-    for (depth, decays), row_names in sorted(names.items(), reverse=True):
+    for (depth, decays), parameters in sorted(grouped.items(), key=lambda item: item[0], reverse=True):
         is_head = depth > num_layers
         rows.append(
             ParameterRow(
                 part="head" if is_head else f"layer {depth}" if depth else "embeddings",
-                lr=optimizer.head_lr if is_head else optimizer.lr * optimizer.layer_decay ** (num_layers - depth),
-                weight_decay=optimizer.weight_decay if decays else 0.0,
-                frozen=freeze.embeddings if depth == 0 else depth <= freeze.num_layers,
-                parameter_names=tuple(row_names),
+                lr=config.optimizer.head_lr if is_head else _encoder_lr(config, depth, num_layers),
+                weight_decay=config.optimizer.weight_decay if decays else 0.0,
+                frozen_epochs=0.0 if is_head else config.freeze.epochs(depth),
+                parameters=parameters,
             )
         )
+    if config.loss.uncertainty is not None:
+        rows.append(ParameterRow("loss", config.loss.uncertainty.lr, 0.0, 0.0, dict(loss.named_parameters())))
     return rows
 
 
-def freeze_parameters(model: Regressor, table: list[ParameterRow]) -> None:
-    """Takes the frozen rows' parameters out of training."""
+def freeze_parameters(table: list[ParameterRow], epoch: int) -> bool:
+    """Takes the parameters that are frozen in `epoch` (from 0) out of training, all others into it; if any changed.
+
+    A parameter without a gradient is left alone by every optimiser, its weight decay and moments included.
+    """
+    changed = False
     for row in table:
-        for name in row.parameter_names:
-            model.get_parameter(name).requires_grad = not row.frozen
+        for parameter in row.parameters.values():
+            is_trained = epoch >= row.frozen_epochs
+            changed |= parameter.requires_grad != is_trained
+            parameter.requires_grad = is_trained
+    return changed
 
 
-def optimizer_groups(model: Regressor, table: list[ParameterRow]) -> list[dict[str, Any]]:
-    """The rows that are trained, as torch's parameter groups."""
+def optimizer_groups(table: list[ParameterRow]) -> ParameterGroups:
+    """The rows that are ever trained, as torch's parameter groups."""
     return [
-        {
-            "params": [model.get_parameter(name) for name in row.parameter_names],
-            "lr": row.lr,
-            "weight_decay": row.weight_decay,
-        }
+        {"params": list(row.parameters.values()), "lr": row.lr, "weight_decay": row.weight_decay}
         for row in table
-        if not row.frozen
+        if math.isfinite(row.frozen_epochs)
     ]
 
 
-def check_layers(freeze_num_layers: int, reinit_num_layers: int, num_layers: int) -> None:
-    """Refuses to freeze or reinitialise layers that the backbone does not have, or the same layer twice.
-
-    Raises:
-        BadConfig: the two add up to more than the backbone's layers.
-    """
-    if freeze_num_layers + reinit_num_layers > num_layers:
-        raise BadConfig(
-            f"freeze.num_layers + reinit.num_layers: together at most the backbone's number of layers, which "
-            f"is {num_layers}, for a layer of random weights must not be frozen; but freeze.num_layers is "
-            f"{freeze_num_layers} and reinit.num_layers is {reinit_num_layers}. Lower one of them."
-        )
+def _encoder_lr(config: Config, depth: int, num_layers: int) -> float:
+    optimizer = config.optimizer
+    if depth == 0 and optimizer.embeddings_lr is not None:
+        return optimizer.embeddings_lr
+    return float(optimizer.lr * optimizer.layer_rates.factor(depth, num_layers))

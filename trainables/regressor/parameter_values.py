@@ -1,12 +1,14 @@
-"""The values of a model's trained parameters, taken and given back."""
+"""The values of a model's parameters, taken and given back."""
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 
-def trained_parameters(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that are trained, by name. Frozen ones are the pretrained ones, which every fit loads anyway."""
-    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+def parameter_values(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """The named parameters, by name."""
+    return {name: model.get_parameter(name).detach() for name in names}
 
 
 @torch.no_grad()

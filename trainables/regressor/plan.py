@@ -83,6 +83,10 @@ class TrainingPlan:
         size = self._micro_batch_size
         return [window[start : start + size] for start in range(0, len(window), size)]
 
+    def epoch(self, step: int) -> int:
+        """The epoch (from 0) of optimiser step `step` (from 0)."""
+        return step // self._steps_per_epoch
+
     def evaluation_after(self, step: int) -> int | None:
         """The number (1 … evaluations) of the evaluation that follows optimiser step `step`, if one does."""
         return self._evaluations.get(step + 1)

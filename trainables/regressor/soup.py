@@ -7,7 +7,7 @@ Increasing Inference Time. There the ingredients are fits with other hyperparame
 import copy
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from torch import Tensor
 from ell_tune.config import StrictConfig
 from trainables.regressor.candidate import Candidate
 from trainables.regressor.model import Regressor
-from trainables.regressor.parameter_values import set_parameters, trained_parameters
+from trainables.regressor.parameter_values import parameter_values, set_parameters
 
 
 class SoupConfig(StrictConfig):
@@ -49,11 +49,12 @@ class Ingredient:
 class CheckpointSoup:
     """The weights of the best evaluations, in files of their own, and their average."""
 
-    def __init__(self, config: SoupConfig, folder: Path) -> None:
-        """Makes `folder`, which must not be there yet."""
+    def __init__(self, config: SoupConfig, trained_names: Sequence[str], folder: Path) -> None:
+        """A soup of the named parameters. Makes `folder`, which must not be there yet."""
         folder.mkdir()
         self.ingredients: list[Ingredient] = []  # the best first
         self._config = config
+        self._trained_names = trained_names
         self._folder = folder
 
     def offer(self, model: Regressor, score: float, step: int) -> None:
@@ -62,7 +63,9 @@ class CheckpointSoup:
         ranked = sorted([*self.ingredients, offered])
         self.ingredients = ranked[: self._config.num_checkpoints]
         if offered in self.ingredients:
-            tensors = {name: tensor.contiguous() for name, tensor in trained_parameters(model).items()}
+            tensors = {
+                name: tensor.contiguous() for name, tensor in parameter_values(model, self._trained_names).items()
+            }
             save_file(tensors, self._folder / offered.file_name)
             for dropped in ranked[self._config.num_checkpoints :]:
                 (self._folder / dropped.file_name).unlink()

@@ -16,6 +16,7 @@ from trainables.regressor import Config
 from trainables.regressor.adversarial import AdversarialConfig, Adversary, Awp, AwpConfig, make_adversary, moved
 from trainables.regressor.building import build_regressor
 from trainables.regressor.gradients import accumulate_gradients
+from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
 from trainables.regressor.parameter_groups import freeze_parameters, parameter_table
 from trainables.regressor.precision import Precision
@@ -42,8 +43,11 @@ class Window:
         model = build_regressor(config, self._fold_data.prepared, torch.full((2,), 3.0), seed=0)
         with torch.no_grad():
             model.head.weight.mul_(20)  # scores that depend on the essay, as after some training
-        freeze_parameters(model, parameter_table(model, config.optimizer, config.freeze))
+        freeze_parameters(parameter_table(model, self._loss(config), config), 0)
         return model.train()
+
+    def _loss(self, config: Config) -> Loss:
+        return Loss(config.loss, self._fold_data.targets, self._fold_data.score_range)
 
     def gradients(
         self,
@@ -56,7 +60,7 @@ class Window:
         torch.manual_seed(0)
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
         chosen = Precision(precision, torch.device("cpu"))  # type: ignore[arg-type]
-        loss = self._make_config().loss
+        loss = self._loss(self._make_config())
         reader = EssayReader(self._fold_data.prepared, torch.device("cpu"))
         accumulate = partial(accumulate_gradients, model, reader, micro_batches, self._fold_data, loss, chosen, scaler)
         accumulate() if adversary is None else adversary.accumulate(accumulate)

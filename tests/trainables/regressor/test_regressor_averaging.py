@@ -11,8 +11,8 @@ from trainables.regressor import Config
 from trainables.regressor.averaging import EmaConfig, SwaConfig, WeightAverages
 from trainables.regressor.building import build_regressor
 from trainables.regressor.model import Regressor
-from trainables.regressor.optimization import set_learning_rates
 from trainables.regressor.plan import first_step
+from trainables.regressor.schedule import set_learning_rates
 
 
 @pytest.fixture

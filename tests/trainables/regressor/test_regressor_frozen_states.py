@@ -29,6 +29,7 @@ from trainables.regressor import Config, frozen_states, state_files
 from trainables.regressor.backbone import can_be_split, hidden_states
 from trainables.regressor.building import build_regressor
 from trainables.regressor.frozen_states import open_frozen_states
+from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
 from trainables.regressor.parameter_groups import freeze_parameters, parameter_table
 from trainables.regressor.precision import Precision
@@ -82,7 +83,7 @@ def test_an_encoder_whose_first_layer_is_special_is_not_split() -> None:
 
 def frozen_model(config: Config, fold_data: FoldData) -> Regressor:
     model = build_regressor(config, fold_data.prepared, torch.zeros(2), seed=0).eval()
-    freeze_parameters(model, parameter_table(model, config.optimizer, config.freeze))
+    freeze_parameters(parameter_table(model, Loss(config.loss, ("a", "b"), (1.0, 5.0)), config), 0)
     return model
 
 

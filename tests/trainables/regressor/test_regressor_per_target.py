@@ -14,8 +14,8 @@ from ell_tune.trainable import FoldData
 from trainables.regressor import Config, predict
 from trainables.regressor.batches import pad
 from trainables.regressor.building import build_regressor
-from trainables.regressor.optimization import OptimizerConfig
-from trainables.regressor.parameter_groups import FreezeConfig, parameter_table
+from trainables.regressor.losses import Loss
+from trainables.regressor.parameter_groups import parameter_table
 
 POOLING = {"name": "per_target", "num_layers": 2}
 
@@ -61,12 +61,12 @@ def test_each_score_is_read_off_its_own_vector(
 def test_layer_weights_and_norms_do_not_decay(
     make_config: Callable[..., Config], make_fold_data: Callable[..., FoldData]
 ) -> None:
-    config = make_config(pooling=POOLING)
+    config = make_config(pooling=POOLING, optimizer={"weight_decay": 0.1})
     model = build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), seed=0)
     decay = {
         name: row.weight_decay
-        for row in parameter_table(model, OptimizerConfig(weight_decay=0.1), FreezeConfig())
-        for name in row.parameter_names
+        for row in parameter_table(model, Loss(config.loss, ("a", "b"), (1.0, 5.0)), config)
+        for name in row.parameters
         if name.startswith("pooling.")
     }
     assert len(decay) == 2 * 3

@@ -11,8 +11,9 @@ from torch import nn
 
 from ell_tune.trainable import FoldData
 from trainables.regressor import Config
-from trainables.regressor.optimization import OptimizerConfig, make_optimizer, set_learning_rates
+from trainables.regressor.optimizers import AdamW, make_optimizer
 from trainables.regressor.prior_decay import PriorDecayConfig, decay_towards
+from trainables.regressor.schedule import set_learning_rates
 
 
 def set_up(strength: float, weight_decay: float) -> tuple[dict[str, nn.Parameter], torch.optim.Optimizer]:
@@ -26,7 +27,7 @@ def set_up(strength: float, weight_decay: float) -> tuple[dict[str, nn.Parameter
         {"params": [parameters["matrix"], parameters["head"]], "lr": 0.5, "weight_decay": weight_decay},
         {"params": [parameters["bias"]], "lr": 0.5, "weight_decay": 0.0},
     ]
-    optimizer = make_optimizer(OptimizerConfig(), groups)
+    optimizer = make_optimizer(AdamW(), groups)
     decay_towards(optimizer, PriorDecayConfig(strength=strength), {parameters["matrix"], parameters["bias"]})
     for parameter in parameters.values():
         nn.init.constant_(parameter, 4.0)

@@ -16,6 +16,7 @@ from trainables.regressor import Config
 from trainables.regressor.averaging import WeightAverages
 from trainables.regressor.building import build_regressor
 from trainables.regressor.fit_state import FitState
+from trainables.regressor.losses import Loss
 
 MakeConfig = Callable[..., Config]
 MakeFoldData = Callable[..., FoldData]
@@ -68,11 +69,13 @@ def test_the_loss_scale_survives(
     config = make_config()
     model = build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    loss = Loss(config.loss, ("reasons", "praise"), (1.0, 5.0))
 
     def state(scale: float) -> FitState:
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
         averages = WeightAverages(swa=None, ema=None, num_steps=4)
-        return FitState(model, optimizer, scaler, averages, soup=None, weights_dir=make_checkpoints().weights_dir)
+        folder = make_checkpoints().weights_dir
+        return FitState(model, loss, optimizer, scaler, averages, None, trained_names=[], weights_dir=folder)
 
     saved, resumed = state(8.0), state(1024.0)
     saved.consider(model, 0.5, np.zeros((1, 2), dtype=np.float32))

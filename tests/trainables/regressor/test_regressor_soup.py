@@ -23,7 +23,7 @@ def model(make_config: Callable[..., Config], make_fold_data: Callable[..., Fold
 
 
 def make_soup(folder: Path, **fields: Any) -> CheckpointSoup:
-    return CheckpointSoup(SoupConfig.model_validate(fields), folder)
+    return CheckpointSoup(SoupConfig.model_validate(fields), ["head.bias"], folder)
 
 
 def offer(soup: CheckpointSoup, model: Regressor, *evaluations: tuple[float, float]) -> None:

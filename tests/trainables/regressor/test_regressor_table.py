@@ -1,0 +1,77 @@
+"""The table of parameters as text, and the command that prints it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trainables.regressor import Config
+from trainables.regressor.table import main, render_table, table_of
+
+
+def write(path: Path, **config: Any) -> Path:
+    content = {"trainable": "trainables.regressor", "data": {"targets": ["a", "b"]}, "seed": 42, "config": config}
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_the_table_as_text(tiny_deberta: Path) -> None:
+    config = Config.model_validate(
+        {
+            "backbone": {"name": str(tiny_deberta)},
+            "optimizer": {"lr": 2e-5, "head_lr": 1e-3, "layer_rates": {"name": "decay", "decay": 0.5}},
+            "freeze": {"embeddings": True, "num_layers": 1, "num_epochs": 2},
+            "loss": {"uncertainty": {}},
+        }
+    )
+    assert render_table(table_of(config, ("a", "b"))).splitlines() == [
+        "part        peak lr  decay  frozen    numbers  parameters",
+        "head          0.001   0.01  no             64  head.weight",
+        "head          0.001      0  no             66  norm.weight and 2 more",
+        "layer 2       2e-05   0.01  no          8,192  encoder.layer.1.attention.self.query_proj.weight and 5 more",
+        "layer 2       2e-05      0  no            352  encoder.layer.1.attention.self.query_proj.bias and 9 more",
+        "layer 1       1e-05   0.01  2 epochs    8,192  encoder.layer.0.attention.self.query_proj.weight and 5 more",
+        "layer 1       1e-05      0  2 epochs      352  encoder.layer.0.attention.self.query_proj.bias and 9 more",
+        "embeddings    5e-06   0.01  2 epochs    4,896  embeddings.word_embeddings.weight and 1 more",
+        "embeddings    5e-06      0  2 epochs      128  embeddings.LayerNorm.weight and 3 more",
+        "loss          0.001      0  no              2  log_variance_C",
+    ]
+
+
+def test_the_command_prints_the_table_of_an_exported_config(
+    tmp_path: Path, tiny_deberta: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "config.yaml", backbone={"name": str(tiny_deberta)}, freeze={"encoder": True})
+    assert main([str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["part", *["head"] * 2, *["layer"] * 4, *["embeddings"] * 2]
+    assert [" yes " in line for line in lines[1:]] == [False] * 2 + [True] * 6
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("base: {backbone.name: x}", "a section `config` is needed.*a space file is for `ell-tune search`"),
+        ("config: {optimizer: {lrr: 1}}", "optimizer.lrr: there is no such field"),
+        ("config: [", "a YAML file is needed that can be read"),
+        ("data: {targets: []}\nconfig: {}", "targets: "),
+    ],
+)
+def test_a_users_mistake_is_told_in_one_paragraph(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(content)
+    assert main([str(path)]) == 2
+    assert re.search(message, capsys.readouterr().err, re.DOTALL)
+
+
+def test_a_config_that_does_not_fit_its_backbone(
+    tmp_path: Path, tiny_deberta: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(write(tmp_path / "c.yaml", backbone={"name": str(tiny_deberta)}, freeze={"num_layers": 3}))]) == 2
+    assert "freeze.num_layers is 3" in capsys.readouterr().err
+    assert main([]) == 2
+    assert "Usage: python -m trainables.regressor.table CONFIG.yaml" in capsys.readouterr().err

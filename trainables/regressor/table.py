@@ -1,0 +1,105 @@
+"""Prints the table of parameters that a config trains: `python -m trainables.regressor.table CONFIG.yaml`.
+
+CONFIG.yaml is a file that `ell-tune export` wrote. Of the backbone only its config.json is read, no weights.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+
+from ell_tune.config import InvalidConfig, validate
+from ell_tune.data import DataConfig
+from ell_tune.errors import BadConfig, UserError
+from trainables.regressor.backbone import empty_backbone, encoder_layers
+from trainables.regressor.backbone_folder import find_backbone_folder
+from trainables.regressor.config import Config
+from trainables.regressor.freezing import check_layers
+from trainables.regressor.losses import Loss
+from trainables.regressor.model import Regressor
+from trainables.regressor.parameter_groups import ParameterRow, parameter_table
+from trainables.regressor.pooling import make_pooling
+
+_RIGHT = ("peak lr", "decay", "numbers")  # columns of numbers
+
+
+def table_of(config: Config, targets: tuple[str, ...]) -> list[ParameterRow]:
+    """The table of a config, on a model without weights and without added tokens.
+
+    Raises:
+        BadConfig: the config does not fit the backbone's depth.
+        UserError: the backbone cannot be had, or target weights are for other targets.
+    """
+    with torch.device("meta"):
+        backbone = empty_backbone(find_backbone_folder(config.backbone.name))
+        num_layers = len(encoder_layers(backbone))
+        check_layers(config.freeze, config.reinit.num_layers, num_layers)
+        pooling = make_pooling(config.pooling, backbone.config.hidden_size, num_layers, len(targets))
+        model = Regressor(backbone, pooling, config.head, torch.zeros(len(targets)))
+        loss = Loss(config.loss, targets, score_range=(0.0, 1.0))
+    return parameter_table(model, loss, config)
+
+
+def render_table(table: list[ParameterRow]) -> str:
+    """The table as text: a line for each row, in columns."""
+    header = ("part", "peak lr", "decay", "frozen", "numbers", "parameters")
+    lines = [header, *map(_cells, table)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if title in _RIGHT else cell.ljust(width)
+            for title, cell, width in zip(header, cells, widths, strict=True)
+        ).rstrip()
+        for cells in lines
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """The command; returns its exit code."""
+    if len(arguments) != 1:
+        print(
+            "Usage: python -m trainables.regressor.table CONFIG.yaml (as `ell-tune export` writes it)", file=sys.stderr
+        )
+        return 2
+    try:
+        config, targets = _read(Path(arguments[0]))
+        print(render_table(table_of(config, targets)))
+    except (BadConfig, UserError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _cells(row: ParameterRow) -> tuple[str, ...]:
+    first, *others = (name.removeprefix("backbone.") for name in row.parameters)
+    return (
+        row.part,
+        f"{row.lr:.3g}",
+        f"{row.weight_decay:.3g}",
+        {0.0: "no", math.inf: "yes"}.get(row.frozen_epochs, f"{row.frozen_epochs:.0f} epochs"),
+        f"{sum(parameter.numel() for parameter in row.parameters.values()):,}",
+        f"{first} and {len(others)} more" if others else first,
+    )
+
+
+def _read(path: Path) -> tuple[Config, tuple[str, ...]]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: a YAML file is needed that can be read, but {error}.") from None
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        raise UserError(
+            f"{path}: a config file with a section `config` is needed. `ell-tune export DIR --top K --out DIR` writes "
+            f"such files; a space file is for `ell-tune search`."
+        )
+    try:
+        data = validate(DataConfig, content.get("data", {}))
+        return validate(Config, content["config"]), tuple(data.targets)
+    except InvalidConfig as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
