@@ -33,7 +33,7 @@ def table_of(config: Config, targets: tuple[str, ...]) -> list[ParameterRow]:
         UserError: the backbone cannot be had, or target weights are for other targets.
     """
     with torch.device("meta"):
-        backbone = empty_backbone(find_backbone_folder(config.backbone.name))
+        backbone = empty_backbone(config.backbone, find_backbone_folder(config.backbone.name))
         num_layers = len(encoder_layers(backbone))
         check_layers(config.freeze, config.reinit.num_layers, num_layers)
         pooling = make_pooling(config.pooling, backbone.config.hidden_size, num_layers, len(targets))

@@ -63,7 +63,7 @@ def load_regressor(weights_dir: Path) -> tuple[Config, Regressor, PreTrainedToke
     """What `start_weights` and `write_weights` left in a folder, read without a network."""
     regressor = json.loads((weights_dir / _REGRESSOR).read_text())
     config = Config.model_validate(regressor["config"])
-    backbone = empty_backbone(weights_dir)
+    backbone = empty_backbone(config.backbone, weights_dir)
     num_targets = regressor["num_targets"]
     pooling = make_pooling(config.pooling, backbone.config.hidden_size, len(encoder_layers(backbone)), num_targets)
     model = Regressor(backbone, pooling, config.head, torch.zeros(num_targets))
