@@ -27,14 +27,19 @@ from ell_tune.errors import BadConfig, UserError
 from trainables.regressor.backbone_folder import find_backbone_folder, one_line
 
 
-class BackboneConfig(StrictConfig):
-    """Which encoder, and how it is run."""
+class BackboneNameConfig(StrictConfig):
+    """Which encoder."""
 
     name: str = Field(
         default="microsoft/deberta-v3-base",
         min_length=1,
         description="a Hugging Face hub name, a local folder, or package:NAME/path in a Python package",
     )
+
+
+class BackboneConfig(BackboneNameConfig):
+    """Which encoder, and how it is run."""
+
     dropout: float = Field(default=0.0, ge=0.0, le=0.5, description="every dropout inside the encoder")
     gradient_checkpointing: bool = Field(
         default=False,
