@@ -7,7 +7,7 @@ DEMO := demo-run
 LOCK_VENV := build/lock-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test slow chaos lock clean
+.PHONY: help setup demo check test slow chaos bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ slow: setup ## whole searches and local clusters
 
 chaos: setup ## searches whose processes are killed
 	$(BIN)/python -m pytest -m chaos
+
+bench: setup ## training throughput against transformers.Trainer
+	$(BIN)/python -m benchmarks.throughput
 
 # From pyproject.toml alone, in an environment of its own, so that nothing a developer installed gets in.
 # torch: `+cpu` and the like name a build, not a version, and the CUDA packages are for torch to choose.

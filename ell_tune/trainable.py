@@ -115,8 +115,8 @@ def load_trainable(dotted_name: str) -> Trainable:
             raise  # the module is there, but lacks something that it imports
         raise UserError(
             f"trainable: a dotted module name that can be imported is needed, but there is no module "
-            f"{error.name!r} (got {dotted_name!r}). ell-tune ships 'trainables.regressor'; for your own, put its "
-            f"folder on PYTHONPATH."
+            f"{error.name!r} (got {dotted_name!r}). ell-tune ships 'trainables.regressor' and "
+            f"'trainables.frozen_features'; for your own, put its folder on PYTHONPATH."
         ) from None
     missing = [name for name in _CONTRACT if not hasattr(module, name)]
     if missing:

@@ -28,14 +28,19 @@ from trainables.regressor.backbone_folder import find_backbone_folder, one_line
 from trainables.regressor.disentangled_attention import accelerate_attention
 
 
-class BackboneConfig(StrictConfig):
-    """Which encoder, and how it is run."""
+class BackboneNameConfig(StrictConfig):
+    """Which encoder."""
 
     name: str = Field(
         default="microsoft/deberta-v3-base",
         min_length=1,
         description="a Hugging Face hub name, a local folder, or package:NAME/path in a Python package",
     )
+
+
+class BackboneConfig(BackboneNameConfig):
+    """Which encoder, and how it is run."""
+
     num_layers: int | None = Field(
         default=None,
         ge=1,
@@ -103,6 +108,7 @@ def load_backbone(
 def empty_backbone(config: BackboneConfig, folder: Path) -> PreTrainedModel:
     """An encoder of the architecture in `folder`/config.json, its weights still to be loaded; run as `config` says."""
     architecture = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    _drop_top_layers(architecture, config)
     backbone = _model_class(architecture)(architecture, **_without_pooler(architecture))
     assert isinstance(backbone, PreTrainedModel)
     if config.fast_attention:

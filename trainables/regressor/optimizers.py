@@ -36,12 +36,15 @@ class _Adam(Algorithm, ABC):
 
 
 class AdamW(_Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019).
+
+    Fused: one pass over each parameter, without temporary tensors as large as the embeddings.
+    """
 
     name: Literal["adamw"] = "adamw"
 
     def make(self, groups: ParameterGroups) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(groups, betas=(self.beta1, self.beta2), eps=self.eps)
+        return torch.optim.AdamW(groups, betas=(self.beta1, self.beta2), eps=self.eps, fused=True)
 
 
 class AdamW8bit(_Adam):

@@ -5,7 +5,6 @@ Increasing Inference Time. There the ingredients are fits with other hyperparame
 """
 
 import copy
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ell_tune.config import StrictConfig
 from trainables.regressor.candidate import Candidate
 from trainables.regressor.model import Regressor
 from trainables.regressor.parameter_values import parameter_values, set_parameters
+from trainables.regressor.weights import link_or_copy
 
 
 class SoupConfig(StrictConfig):
@@ -121,7 +121,4 @@ def _link_files(source: Path, destination: Path, ingredients: list[Ingredient]) 
     for ingredient in ingredients:
         target = destination / ingredient.file_name
         target.unlink(missing_ok=True)
-        try:
-            os.link(source / ingredient.file_name, target)
-        except OSError:  # another file system
-            shutil.copyfile(source / ingredient.file_name, target)
+        link_or_copy(source / ingredient.file_name, target)

@@ -54,8 +54,8 @@ def start_fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints) -> 
     table = parameter_table(model, loss, config)
     freeze_parameters(table, config.training.num_epochs - 1)  # what is trained in the last epoch, for all that follows
     reader = _reader(config, fold_data, precision, model)
-    state = _first_state(config, checkpoints, plan, precision, model, loss, table)
     start_weights(checkpoints.weights_dir, config, model, fold_data.prepared)
+    state = _first_state(config, checkpoints, plan, precision, model, loss, table)
     if (latest := checkpoints.latest()) is not None:
         state.read(latest)
     elif (alpha := config.head.ridge_alpha) is not None:

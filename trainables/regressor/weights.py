@@ -52,11 +52,16 @@ def copy_weights(source_dir: Path, destination_dir: Path) -> None:
     """Gives another folder the weights too: as a hard link where possible, for they are never changed."""
     temporary = destination_dir / f"{_WEIGHTS}.tmp"
     temporary.unlink(missing_ok=True)
-    try:
-        os.link(source_dir / _WEIGHTS, temporary)
-    except OSError:  # another file system
-        shutil.copyfile(source_dir / _WEIGHTS, temporary)
+    link_or_copy(source_dir / _WEIGHTS, temporary)
     os.replace(temporary, destination_dir / _WEIGHTS)
+
+
+def link_or_copy(source: Path, destination: Path) -> None:
+    """Gives a file that is never changed a second place: as a hard link, or as a copy on another file system."""
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copyfile(source, destination)
 
 
 def load_regressor(weights_dir: Path) -> tuple[Config, Regressor, PreTrainedTokenizerBase]:

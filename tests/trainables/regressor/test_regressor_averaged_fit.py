@@ -22,7 +22,7 @@ AVERAGES: dict[str, dict[str, Any]] = {
     "all": {"swa": {"start_frac": 0.4, "lr_factor": 0.5}, "ema": {"decay": 0.9, "start_frac": 0.3}, "soup": {}},
 }
 # Where averages beat the weights that they are made of: at a high rate.
-HIGH_RATE = {"optimizer": {"lr": 3e-3, "head_lr": 1e-1}, "schedule": {"name": "constant"}}
+HIGH_RATE = {"optimizer": {"lr": 3e-3, "head_lr": 1e-1}, "schedule": {"curve": {"name": "constant"}}}
 
 
 @pytest.mark.parametrize("name", ["swa", "ema", "soup", "greedy"])

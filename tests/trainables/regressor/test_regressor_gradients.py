@@ -84,8 +84,7 @@ def test_the_loss_is_the_mean_over_essays_and_targets(
     # Unequal micro-batches and scores far from 3, on both sides of beta.
     _, loss, _ = gradients(config, fold_data, [np.arange(5), np.array([9])])
     model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), seed=0).eval()
-    essays = [torch.from_numpy(fold_data.prepared.essay(row).astype(np.int64)) for row in [0, 1, 2, 3, 4, 9]]
-    scores = torch.cat([model(ids[None], torch.ones(1, len(ids), dtype=torch.bool)) for ids in essays])
+    scores = torch.cat([model(pad(fold_data.prepared, np.array([row]), CPU)) for row in [0, 1, 2, 3, 4, 9]])
     error = (scores - torch.from_numpy(fold_data.labels_NC[[0, 1, 2, 3, 4, 9]])).abs()
     expected = torch.where(error < 0.5, error**2 / (2 * 0.5), error - 0.25).mean()
     assert loss == pytest.approx(expected.item(), rel=1e-5)
@@ -102,7 +101,7 @@ def test_both_passes_draw_the_same_dropout_and_no_other_than_one_pass(
     drawn_after = torch.rand(1)
     # By hand: one graph over both micro-batches, whose dropout is drawn once.
     model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), seed=0).train()
-    scores = torch.cat([model(*pad(fold_data.prepared, piece, CPU)) for piece in pieces])
+    scores = torch.cat([model(pad(fold_data.prepared, piece, CPU)) for piece in pieces])
     assert torch.equal(torch.rand(1), drawn_after)
     error_BC = scores - torch.from_numpy(fold_data.labels_NC[rows])
     loss = error_BC.square().mean(dim=0).sqrt().mean()

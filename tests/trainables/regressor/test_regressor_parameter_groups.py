@@ -14,6 +14,7 @@ from trainables.regressor.losses import Loss
 from trainables.regressor.model import HeadConfig, Regressor
 from trainables.regressor.optimizers import make_optimizer
 from trainables.regressor.parameter_groups import ParameterRow, freeze_parameters, optimizer_groups, parameter_table
+from trainables.regressor.pooling.base import Sizes
 from trainables.regressor.pooling.tokens import GemPooling
 
 MakeModel = Callable[..., Regressor]
@@ -52,7 +53,9 @@ def make_family(family: str) -> Regressor:
     architecture = AutoConfig.for_model(family, **sizes, intermediate_size=32, **FAMILIES[family])
     with torch.device("meta"):
         backbone = AutoModel.from_config(architecture)
-        return Regressor(backbone, GemPooling(GemPooling.Config(), 16, 2), HeadConfig(), torch.zeros(2))
+        return Regressor(
+            backbone, GemPooling(GemPooling.Config(), Sizes(16, 2, num_targets=2)), HeadConfig(), torch.zeros(2)
+        )
 
 
 @pytest.mark.parametrize(

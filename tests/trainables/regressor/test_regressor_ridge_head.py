@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ell_tune.trainable import FoldData
-from trainables.regressor import Config, training
+from trainables.regressor import Config, starting
 from trainables.regressor.building import build_regressor
 from trainables.regressor.precision import Precision
 from trainables.regressor.predicting import predict_rows
@@ -77,7 +77,7 @@ def test_a_fit_starts_from_it_once(
     checkpoints = make_checkpoints()
     whole, result = run(config, fold_data, make_checkpoints("whole"))
     stopped, _ = run(config, fold_data, checkpoints, stop_after=2)
-    monkeypatch.setattr(training, "fit_head_by_ridge", None)  # a call would fail
+    monkeypatch.setattr(starting, "fit_head_by_ridge", None)  # a call would fail
     resumed, resumed_result = run(config, fold_data, checkpoints)
     assert [p.score for p in resumed] == [p.score for p in whole[1:]]
     assert result is not None and resumed_result is not None

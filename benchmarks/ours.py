@@ -1,0 +1,60 @@
+"""Our side: the steps of `trainables.regressor.training`, without evaluations and checkpoints."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ell_tune.trainable import FoldData
+from trainables.regressor import Config
+from trainables.regressor.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.model import Regressor
+from trainables.regressor.schedule import learning_rate_factor, set_learning_rates
+from trainables.regressor.starting import start_fit
+
+
+class _FreshFit:
+    """The contract's `Checkpoints` for a fit that is never interrupted."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+
+    def latest(self) -> Path | None:
+        return None
+
+    def save(self, write: Callable[[Path], None]) -> None:
+        raise AssertionError("a benchmark saves nothing")
+
+    @property
+    def weights_dir(self) -> Path:
+        return Path(self._folder.name)
+
+
+class OurTraining:
+    """A fit that takes its optimiser steps when asked to."""
+
+    def __init__(self, config: Config, fold_data: FoldData) -> None:
+        self._config, self._fold_data = config, fold_data
+        self._checkpoints = _FreshFit()
+        self._fit = start_fit(config, fold_data, self._checkpoints)
+        self._factor = learning_rate_factor(config.schedule, self._fit.plan.num_steps)
+        self._step = 0
+        set_training_mode(self.model)
+
+    @property
+    def model(self) -> Regressor:
+        """The regressor that is trained."""
+        return self._fit.state.model
+
+    def run(self, num_steps: int) -> int:
+        """The next steps; returns how many tokens they saw, padding not counted."""
+        fit, state, num_tokens = self._fit, self._fit.state, 0
+        for step in range(self._step, self._step + num_steps):
+            set_learning_rates(state.optimizer, self._factor(step))
+            micro_batches = fit.plan.micro_batches(step)
+            _, step_tokens = accumulate_gradients(
+                state.model, fit.reader, micro_batches, self._fold_data, state.loss, fit.precision, state.scaler
+            )
+            apply_gradients(state.parameters(), state.optimizer, state.scaler, self._config.optimizer.clip_norm)
+            num_tokens += step_tokens
+        self._step += num_steps
+        return num_tokens
