@@ -15,7 +15,7 @@ from trainables.frozen_features.encoding import EncodedEssays
 from trainables.frozen_features.scorer import Scorer, read_scorer
 from trainables.regressor.backbone import BackboneConfig, load_backbone
 from trainables.regressor.backbone_folder import find_backbone_folder
-from trainables.regressor.weights import link_or_copy
+from trainables.regressor.file_links import link_or_copy
 
 _SCORER = "scorer.safetensors"
 _DESCRIPTION = "scorer.json"

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ell_tune.config import StrictConfig
 from trainables.regressor.candidate import Candidate
+from trainables.regressor.file_links import link_or_copy
 from trainables.regressor.model import Regressor
 from trainables.regressor.parameter_values import parameter_values, set_parameters
-from trainables.regressor.weights import link_or_copy
 
 
 class SoupConfig(StrictConfig):

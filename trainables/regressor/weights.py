@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from trainables.regressor.backbone import empty_backbone, encoder_layers, load_tokenizer
 from trainables.regressor.config import Config
+from trainables.regressor.file_links import link_or_copy
 from trainables.regressor.model import Regressor
 from trainables.regressor.pooling import make_pooling
 from trainables.regressor.text import TokenisedEssays
@@ -54,14 +55,6 @@ def copy_weights(source_dir: Path, destination_dir: Path) -> None:
     temporary.unlink(missing_ok=True)
     link_or_copy(source_dir / _WEIGHTS, temporary)
     os.replace(temporary, destination_dir / _WEIGHTS)
-
-
-def link_or_copy(source: Path, destination: Path) -> None:
-    """Gives a file that is never changed a second place: as a hard link, or as a copy on another file system."""
-    try:
-        os.link(source, destination)
-    except OSError:
-        shutil.copyfile(source, destination)
 
 
 def load_regressor(weights_dir: Path) -> tuple[Config, Regressor, PreTrainedTokenizerBase]:
