@@ -99,9 +99,9 @@ def make_fold_data(texts: tuple[str, ...], labels_NC: NDArray[np.float32], seed:
 
 
 @contextmanager
-def case_config(case: Case, num_epochs: int) -> Iterator[regressor.Config]:
-    """The config of a case, and while it lasts the folder of its backbone."""
-    with tempfile.TemporaryDirectory() as folder:
+def case_config(case: Case, num_epochs: int) -> Iterator[tuple[regressor.Config, Path]]:
+    """The config of a case and an empty folder for weights; while it lasts, also the folder of its backbone."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as weights_dir:
         if case.write_backbone is not None:
             case.write_backbone(Path(folder))
         sections: dict[str, Any] = {
@@ -110,7 +110,7 @@ def case_config(case: Case, num_epochs: int) -> Iterator[regressor.Config]:
             "freeze": {"embeddings": case.frozen_layers > 0, "num_layers": case.frozen_layers},
             "training": {"num_epochs": num_epochs, "batch_size": BATCH_SIZE, "evaluations": 1, "precision": "fp32"},
         }
-        yield regressor.Config.model_validate(sections)
+        yield regressor.Config.model_validate(sections), Path(weights_dir)
 
 
 def build_peer_model(config: regressor.Config, fold_data: FoldData) -> Regressor:

@@ -35,8 +35,8 @@ def print_growth(case: str, over: Literal["length", "count"], seed: int) -> None
 def time_a_pass(case: str, fold_data: FoldData) -> tuple[float, int]:
     """The seconds and tokens of the second pass over all essays; the first one warms up."""
     num_steps = -(-len(fold_data.train_rows) // BATCH_SIZE)
-    with case_config(CASES[case], num_epochs=2) as config:
-        training = OurTraining(config, fold_data)
+    with case_config(CASES[case], num_epochs=2) as (config, weights_dir):
+        training = OurTraining(config, fold_data, weights_dir)
     training.run(num_steps)
     started = time.perf_counter()
     num_tokens = training.run(num_steps)

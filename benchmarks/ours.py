@@ -1,6 +1,5 @@
 """Our side: the steps of `trainables.regressor.training`, without evaluations and checkpoints."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from trainables.regressor.starting import start_fit
 class _FreshFit:
     """The contract's `Checkpoints` for a fit that is never interrupted."""
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory()
+    def __init__(self, weights_dir: Path) -> None:
+        self._weights_dir = weights_dir
 
     def latest(self) -> Path | None:
         return None
@@ -26,16 +25,16 @@ class _FreshFit:
 
     @property
     def weights_dir(self) -> Path:
-        return Path(self._folder.name)
+        return self._weights_dir
 
 
 class OurTraining:
     """A fit that takes its optimiser steps when asked to."""
 
-    def __init__(self, config: Config, fold_data: FoldData) -> None:
+    def __init__(self, config: Config, fold_data: FoldData, weights_dir: Path) -> None:
+        """`weights_dir` is an empty folder, as every fit needs one."""
         self._config, self._fold_data = config, fold_data
-        self._checkpoints = _FreshFit()
-        self._fit = start_fit(config, fold_data, self._checkpoints)
+        self._fit = start_fit(config, fold_data, _FreshFit(weights_dir))
         self._factor = learning_rate_factor(config.schedule, self._fit.plan.num_steps)
         self._step = 0
         set_training_mode(self.model)

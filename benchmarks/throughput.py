@@ -47,8 +47,8 @@ def essays_of_a_block(steps: int, seed: int) -> FoldData:
 def compare(case: str, steps: int, pairs: int, seed: int) -> Result:
     """Trains both sides of a case, block by block."""
     fold_data = essays_of_a_block(steps, seed)
-    with case_config(CASES[case], num_epochs=pairs + 1) as config:
-        ours = OurTraining(config, fold_data)
+    with case_config(CASES[case], num_epochs=pairs + 1) as (config, weights_dir):
+        ours = OurTraining(config, fold_data, weights_dir)
         speeds: list[tuple[float, float]] = []
 
         def after_block(peer_tokens: int, peer_seconds: float) -> None:
@@ -72,9 +72,9 @@ def summarise(case: str, speeds: list[tuple[float, float]]) -> Result:
 def train_alone(case: str, side: Side, steps: int, seed: int) -> None:
     """Two blocks of one side only: what a process is measured by."""
     fold_data = essays_of_a_block(steps, seed)
-    with case_config(CASES[case], num_epochs=2) as config:
+    with case_config(CASES[case], num_epochs=2) as (config, weights_dir):
         if side == "ours":
-            OurTraining(config, fold_data).run(2 * steps)
+            OurTraining(config, fold_data, weights_dir).run(2 * steps)
         else:
             train_with_trainer(config, fold_data, build_peer_model(config, fold_data), steps, lambda *_: None)
 

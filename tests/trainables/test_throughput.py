@@ -1,6 +1,7 @@
 """The pieces that make a comparison fair; the comparison itself takes minutes."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ def fold_data(config: Config, essays: list[str]) -> FoldData:
     return FoldData(prepared, labels_NC, np.arange(16), np.arange(0), ("a", "b"), (1.0, 5.0), seed=0)
 
 
-def test_both_sides_count_the_same_tokens_in_every_pass(config: Config, fold_data: FoldData) -> None:
-    ours = OurTraining(config, fold_data)
+def test_both_sides_count_the_same_tokens_in_every_pass(config: Config, fold_data: FoldData, tmp_path: Path) -> None:
+    ours = OurTraining(config, fold_data, tmp_path)
     counted: list[tuple[int, int]] = []
     peer_model = build_peer_model(config, fold_data)
     before = peer_model.head.weight.clone()
@@ -41,8 +42,8 @@ def test_both_sides_count_the_same_tokens_in_every_pass(config: Config, fold_dat
     assert not torch.equal(peer_model.head.weight, before)
 
 
-def test_both_sides_start_from_the_same_weights(config: Config, fold_data: FoldData) -> None:
-    ours, peer = OurTraining(config, fold_data).model, build_peer_model(config, fold_data)
+def test_both_sides_start_from_the_same_weights(config: Config, fold_data: FoldData, tmp_path: Path) -> None:
+    ours, peer = OurTraining(config, fold_data, tmp_path).model, build_peer_model(config, fold_data)
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), peer.parameters(), strict=True))
     fast = [sum(isinstance(m, FastDisentangledSelfAttention) for m in model.modules()) for model in (ours, peer)]
     assert fast == [2, 0]
@@ -67,9 +68,9 @@ def test_essays_of_one_length(num_tokens: int) -> None:
     assert essays_of_length(num_tokens, 3, seed=0).prepared.lengths.tolist() == [num_tokens] * 3
 
 
-def test_the_frozen_case_trains_the_top_layers_only() -> None:
+def test_the_frozen_case_trains_the_top_layers_only(tmp_path: Path) -> None:
     fold_data = essays_of_length(16, 8, seed=0)
-    with case_config(CASES["minilm-frozen"], num_epochs=1) as config:
-        model: Any = OurTraining(config, fold_data).model
+    with case_config(CASES["minilm-frozen"], num_epochs=1) as (config, _):
+        model: Any = OurTraining(config, fold_data, tmp_path).model
     trained = {name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad}
     assert {name.split(".")[2] for name in trained} == {"4", "5"}

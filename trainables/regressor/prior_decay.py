@@ -55,10 +55,13 @@ def decay_towards(optimizer: torch.optim.Optimizer, config: PriorDecayConfig, pr
 
     @torch.no_grad()
     def draw_back(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        # A fused optimiser skips a step with overflowed gradients by itself, for a scaler that tells it so: 1 where it
+        # found one. As a tensor, so that nothing waits for the device.
+        found_inf = getattr(optimizer, "found_inf", None)
+        share = 1.0 if found_inf is None else 1.0 - found_inf
         for group in optimizer.param_groups:
             for parameter in group["params"] if "prior_decay" in group else ():
                 # One rounding, and none where nothing has moved; unlike p - lr · strength · p + lr · strength · prior.
-                parameter.lerp_(priors[parameter], group["lr"] * group["prior_decay"])
+                parameter.lerp_(priors[parameter], share * group["lr"] * group["prior_decay"])
 
-    # Called with a step: not where a scaler skips one, since its gradients overflowed.
     optimizer.register_step_pre_hook(draw_back)
