@@ -142,7 +142,7 @@ def hidden_states(
         inputs: token ids [B, T] if `first` is 0, else hidden state `first`, which also is the first of the result.
         mask_BT: True for tokens, False for padding.
     """
-    embeddings, layers = backbone.embeddings, encoder_layers(backbone)
+    encoder, embeddings, layers = backbone.get_submodule("encoder"), backbone.embeddings, encoder_layers(backbone)
     chosen = layers[first:last]
     if not chosen:
         return [inputs]
@@ -157,13 +157,13 @@ def hidden_states(
     hooks = [chosen[0].register_forward_pre_hook(note_input)]
     hooks += [layer.register_forward_hook(note_output) for layer in chosen]
     # In place, for the length of this call: a part of the encoder is the same modules, run by the same code.
-    backbone.encoder.layer = chosen
+    encoder.layer = chosen
     if first:
         backbone.embeddings = _Given()
     try:
         backbone(**{"inputs_embeds" if first else "input_ids": inputs}, attention_mask=mask_BT.long())
     finally:
-        backbone.embeddings, backbone.encoder.layer = embeddings, layers
+        backbone.embeddings, encoder.layer = embeddings, layers
         for hook in hooks:
             hook.remove()
     return states

@@ -63,7 +63,11 @@ def pad(essays: TokenisedEssays, rows: NDArray[np.int64], device: torch.device) 
         tokens_BT[index, : lengths_B[index]] = essays.essay(row)
         ends_BT[index, : lengths_B[index]] = essays.essay_ends(row)
     mask_BT = np.arange(tokens_BT.shape[1]) < lengths_B[:, None]
-    return Batch(*(to_device(torch.from_numpy(array), device) for array in (tokens_BT, mask_BT, ends_BT)))
+    return Batch(
+        tokens_BT=to_device(torch.from_numpy(tokens_BT), device),
+        mask_BT=to_device(torch.from_numpy(mask_BT), device),
+        ends_BT=to_device(torch.from_numpy(ends_BT), device),
+    )
 
 
 def padded_rows(

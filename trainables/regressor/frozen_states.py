@@ -125,8 +125,8 @@ def _keys(model: Regressor, essays: TokenisedEssays, num_layers: int, precision:
     )
     digest.update(essays.tokens.tobytes() + essays.offsets.tobytes())
     keys = []
-    for layer in parameters:
-        for parameter in layer:
-            digest.update(parameter.detach().cpu().numpy().tobytes())
+    for tensors in parameters:
+        for tensor in tensors:
+            digest.update(tensor.detach().cpu().numpy().tobytes())
         keys.append(digest.hexdigest())
     return keys
