@@ -48,7 +48,7 @@ def test_a_frozen_encoder_has_no_random_layer() -> None:
         ({"embeddings": True, "num_layers": 2}, {"embeddings", "layer 1", "layer 2"}),
         ({"encoder": True, "num_epochs": 1}, {"embeddings", "layer 1", "layer 2"}),
     ],
-    ids=str,
+    ids=["embeddings", "a layer", "both", "thaws"],
 )
 def test_dropout_is_off_in_what_is_frozen(
     make_config: MakeConfig, make_model: Callable[..., Regressor], freeze: dict[str, Any], frozen: set[str]
