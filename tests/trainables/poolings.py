@@ -6,7 +6,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from trainables.regressor.batches import Batch
+from trainables.regressor.essays.batches import Batch
 from trainables.regressor.pooling import Pooling, PoolingConfig, make_pooling
 
 HIDDEN_SIZE, NUM_LAYERS, NUM_TARGETS = 16, 3, 2

@@ -15,8 +15,8 @@ from benchmarks.peer import TokenLists, train_with_trainer
 from benchmarks.throughput import Result, summarise
 from ell_tune.trainable import FoldData
 from trainables.regressor import Config, preparation, prepare
-from trainables.regressor.disentangled_attention import FastDisentangledSelfAttention
-from trainables.regressor.text import TokenisedEssays
+from trainables.regressor.encoder.disentangled_attention import FastDisentangledSelfAttention
+from trainables.regressor.essays.text import TokenisedEssays
 
 
 @pytest.fixture

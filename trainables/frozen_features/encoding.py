@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ell_tune.config import StrictConfig
 from trainables.frozen_features.layers import AllLayers, LayersConfig
-from trainables.regressor.backbone import BackboneConfig, BackboneNameConfig, hidden_states, load_backbone
-from trainables.regressor.batches import longest_first, pad
+from trainables.regressor.encoder.backbone import BackboneConfig, BackboneNameConfig, load_backbone
+from trainables.regressor.encoder.layers import hidden_states
+from trainables.regressor.encoder.precision import best_device
+from trainables.regressor.essays.batches import longest_first, pad
+from trainables.regressor.essays.text import TextConfig, TokenisedEssays
 from trainables.regressor.pooling.base import masked_max, masked_mean, masked_std
-from trainables.regressor.precision import best_device
-from trainables.regressor.text import TextConfig, TokenisedEssays
 
 _BATCH_SIZE = 16  # nothing is kept for a backward pass, so that this fits everywhere
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from trainables.frozen_features.encoding import encode
 from trainables.frozen_features.features import essay_features
 from trainables.frozen_features.weights import read_weights
-from trainables.regressor.backbone import load_tokenizer
-from trainables.regressor.text import tokenise
+from trainables.regressor.encoder.backbone import load_tokenizer
+from trainables.regressor.essays.text import tokenise
 
 
 def predict(weights_dir: Path, essays: Sequence[str]) -> NDArray[np.float32]:

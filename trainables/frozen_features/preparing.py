@@ -7,8 +7,8 @@ from ell_tune.config import StrictConfig
 from ell_tune.errors import BadConfig, UserError
 from trainables.frozen_features.config import Config
 from trainables.frozen_features.encoding import EncodedEssays, encode
-from trainables.regressor.backbone import load_tokenizer
-from trainables.regressor.text import TextConfig, add_paragraph_tokens, tokenise
+from trainables.regressor.encoder.backbone import load_tokenizer
+from trainables.regressor.essays.text import TextConfig, add_paragraph_tokens, tokenise
 
 
 class Encoding(StrictConfig):

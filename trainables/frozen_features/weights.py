@@ -13,8 +13,8 @@ from pathlib import Path
 from trainables.frozen_features.config import Config
 from trainables.frozen_features.encoding import EncodedEssays
 from trainables.frozen_features.scorer import Scorer, read_scorer
-from trainables.regressor.backbone import BackboneConfig, load_backbone
-from trainables.regressor.backbone_folder import find_backbone_folder
+from trainables.regressor.encoder.backbone import BackboneConfig, load_backbone
+from trainables.regressor.encoder.backbone_folder import find_backbone_folder
 from trainables.regressor.file_links import link_or_copy
 
 _SCORER = "scorer.safetensors"

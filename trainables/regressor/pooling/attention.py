@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig
-from trainables.regressor.batches import Batch
+from trainables.regressor.essays.batches import Batch
 from trainables.regressor.pooling.base import Pooling, Sizes, masked_mean
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig
 from ell_tune.errors import BadConfig
-from trainables.regressor.batches import Batch
+from trainables.regressor.essays.batches import Batch
 
 Summary = Literal["cls", "mean", "mean_std"]  # what stands for a layer
 SUMMARY_MEANING = (

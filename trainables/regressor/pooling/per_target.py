@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig
-from trainables.regressor.batches import Batch
+from trainables.regressor.essays.batches import Batch
 from trainables.regressor.pooling.base import Pooling, Sizes, check_num_layers, masked_mean
 
 

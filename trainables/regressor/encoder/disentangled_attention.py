@@ -1,0 +1,108 @@
+"""A faster disentangled self-attention for DeBERTa-v2 and v3 that computes the same.
+
+He et al. (2021), DeBERTa: a score is query·key + query·position + key·position, each over √(3·width). transformers
+gathers the position terms from products with the whole table of positions, which it copies for every essay; here they
+come from `relative_windows.py`, and the rest from `disentangled_kernels.py`.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention
+
+from trainables.regressor.encoder.disentangled_kernels import attend_batched, attend_per_essay
+from trainables.regressor.encoder.relative_windows import RelativeWindows
+
+
+def accelerate_attention(backbone: PreTrainedModel) -> None:
+    """Makes every disentangled self-attention of a backbone the faster one; others have none and stay as they are.
+
+    Only the modules' class changes, so names, weights, initialisation, copies and pickles stay what they were.
+    """
+    for module in backbone.modules():
+        if type(module) is DisentangledSelfAttention and module.relative_attention and module.pos_att_type:
+            module.__class__ = FastDisentangledSelfAttention
+
+
+class FastDisentangledSelfAttention(DisentangledSelfAttention):
+    """transformers' module with another `forward`.
+
+    Outputs and gradients of tokens are the same up to rounding. Padding attends to the tokens, where transformers'
+    has the mean of all values; no token sees either.
+    """
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        output_attentions: bool = False,
+        query_states: Tensor | None = None,
+        relative_pos: Tensor | None = None,
+        rel_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The context [B, T, E] of hidden states [B, T, E], and no probabilities unless they are asked for.
+
+        Args:
+            hidden_states: what keys and values are made of, and queries without `query_states`.
+            attention_mask: [B, 1, T, T], which pairs are of two tokens: as the encoder makes it from a mask [B, T].
+            output_attentions: whether to return the probabilities too, which only transformers' own way has.
+            query_states: what queries are made of, of the same shape.
+            relative_pos: the (bucketed) distance i − j of every pair [1, T, T].
+            rel_embeddings: the table of relative positions [S, E].
+        """
+        if output_attentions:
+            outputs: tuple[Tensor, Tensor | None] = super().forward(
+                hidden_states, attention_mask, True, query_states, relative_pos, rel_embeddings
+            )
+            return outputs
+        assert relative_pos is not None and rel_embeddings is not None  # the encoder gives them
+        num_terms = 1 + ("c2p" in self.pos_att_type) + ("p2c" in self.pos_att_type)
+        # The root in float32, as transformers has it in every precision.
+        factor = 1.0 / torch.tensor(self.attention_head_size * num_terms, dtype=torch.float32).sqrt().item()
+        windows = RelativeWindows(hidden_states.shape[1])
+        inputs = (
+            self._heads(self.query_proj(hidden_states if query_states is None else query_states) * factor),
+            self._heads(self.key_proj(hidden_states)),
+            self._heads(self.value_proj(hidden_states)),
+            *self._position_windows(windows, relative_pos, self.pos_dropout(rel_embeddings), factor),
+            attention_mask[:, 0].diagonal(dim1=-2, dim2=-1).bool(),
+            windows,
+        )
+        dropout = self.dropout.p if self.training else 0.0
+        in_full_precision = inputs[0].dtype in (torch.float32, torch.float64)
+        if inputs[0].device.type == "cpu" and in_full_precision and dropout == 0.0:
+            context_BHTD = attend_per_essay(*inputs)
+        else:
+            context_BHTD = attend_batched(*inputs, dropout=dropout)
+        return context_BHTD.transpose(1, 2).flatten(2), None
+
+    def _heads(self, x_BTE: Tensor) -> Tensor:
+        return x_BTE.unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
+
+    def _position_windows(
+        self, windows: RelativeWindows, relative_pos: Tensor, table_SE: Tensor, factor: float
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The windows of the positions' keys (c2p) and of their scaled queries (p2c)."""
+        span = self.pos_ebd_size
+        table_SE = table_SE[: 2 * span]
+        distance_MW = windows.distances(table_SE.device)
+        # A row of p2c is a key and a column a query: the distances run the other way.
+        keys = queries = None
+        if "c2p" in self.pos_att_type:
+            project: Any = self.key_proj if self.share_att_key else self.pos_key_proj
+            index_MW = _table_index(relative_pos, distance_MW, span)
+            keys = windows.of_table(project(table_SE), index_MW, self.num_attention_heads)
+        if "p2c" in self.pos_att_type:
+            project = self.query_proj if self.share_att_key else self.pos_query_proj
+            index_MW = _table_index(relative_pos, -distance_MW, span)
+            queries = windows.of_table(project(table_SE) * factor, index_MW, self.num_attention_heads)
+        return keys, queries
+
+
+def _table_index(relative_pos: Tensor, distance_MW: Tensor, span: int) -> Tensor:
+    """The row of the table for each distance i − j, which `relative_pos` [1, T, T] tells bucketed."""
+    first = distance_MW.clamp(min=0)
+    second = (-distance_MW).clamp(min=0)
+    return (relative_pos[0, first, second] + span).clamp(0, 2 * span - 1)

@@ -1,0 +1,66 @@
+"""Random weights for the encoder's top layers.
+
+Zhang et al. (2021), Revisiting Few-sample BERT Fine-tuning: the top layers are the most specialised to
+pretraining. In FB3 one layer was mostly as good as it got.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ell_tune.config import StrictConfig
+from trainables.regressor.encoder.layers import encoder_layers
+
+# Glorot & Bengio (2010); He et al. (2015); Saxe et al. (2014).
+_DRAW: dict[str, Callable[[Tensor], Tensor]] = {
+    "xavier": nn.init.xavier_uniform_,
+    "kaiming": nn.init.kaiming_normal_,
+    "orthogonal": nn.init.orthogonal_,
+}
+
+
+class ReinitConfig(StrictConfig):
+    """How many top layers lose their pretrained weights, which of those, and to what."""
+
+    num_layers: int = Field(
+        default=0, ge=0, le=12, description="the encoder's top so many layers start from random weights"
+    )
+    what: Literal["all", "linear"] = Field(
+        default="all", description="all of such a layer, or its linear maps only, and its LayerNorms stay pretrained"
+    )
+    init: Literal["normal", "xavier", "kaiming", "orthogonal"] = Field(
+        default="normal", description="how matrices are drawn; normal is what the architecture starts pretraining with"
+    )
+
+
+def reinitialise_top_layers(backbone: PreTrainedModel, config: ReinitConfig) -> None:
+    """Draws the weights of the top layers anew; biases become 0, LayerNorms the identity.
+
+    `_init_weights` treats one module, not its children (hence the walk), and leaves parameters alone that
+    transformers has marked as loaded: either is enough to make a reinitialisation do nothing.
+    """
+    for module in _reinitialised_modules(backbone, config):
+        for parameter in module.parameters(recurse=False):
+            parameter._is_hf_initialized = False  # type: ignore[attr-defined]
+        backbone._init_weights(module)
+        if config.init != "normal" and isinstance(module, nn.Linear):
+            _DRAW[config.init](module.weight)
+
+
+def trained_from_pretrained(backbone: PreTrainedModel, config: ReinitConfig) -> set[nn.Parameter]:
+    """The backbone's parameters that are trained, and that `reinitialise_top_layers` leaves alone."""
+    redrawn = {
+        parameter
+        for module in _reinitialised_modules(backbone, config)
+        for parameter in module.parameters(recurse=False)
+    }
+    return {parameter for parameter in backbone.parameters() if parameter.requires_grad} - redrawn
+
+
+def _reinitialised_modules(backbone: PreTrainedModel, config: ReinitConfig) -> list[nn.Module]:
+    layers = encoder_layers(backbone)
+    modules = [module for layer in layers[len(layers) - config.num_layers :] for module in layer.modules()]
+    return [module for module in modules if config.what == "all" or isinstance(module, nn.Linear)]

@@ -1,0 +1,1 @@
+"""Essays as a model reads them: marked, cut, tokenised, and in batches of like length."""

@@ -1,0 +1,1 @@
+"""The parts of a fit, which `trainables.regressor.training` runs."""

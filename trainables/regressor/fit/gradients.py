@@ -1,0 +1,135 @@
+"""The gradient of one window of essays, and the optimiser step that it makes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ell_tune.trainable import FoldData
+from trainables.regressor.encoder.precision import Precision
+from trainables.regressor.encoder.reader import EssayReader
+from trainables.regressor.essays.batches import to_device
+from trainables.regressor.fit.adversarial import PerturbedLoss
+from trainables.regressor.losses import Loss
+from trainables.regressor.model import Regressor
+
+
+def set_training_mode(model: Regressor) -> None:
+    """Training mode, except for wholly frozen parts: dropout in what cannot adapt to it is only noise."""
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
+
+
+def accumulate_gradients(
+    model: Regressor,
+    reader: EssayReader,
+    micro_batches: list[NDArray[np.int64]],
+    fold_data: FoldData,
+    loss: Loss,
+    precision: Precision,
+    scaler: torch.amp.GradScaler,
+    perturbed_loss: PerturbedLoss | None = None,
+) -> tuple[Tensor, int]:
+    """Adds up the gradient of the mean loss of one window (all its micro-batches); that loss, and its tokens.
+
+    The gradient is that of one large batch, also where the window is a short last one or does not divide evenly,
+    and where the loss is no sum over essays. Nothing here waits for the device. The gradient of `perturbed_loss` comes
+    on top; the loss returned is without it.
+    """
+    window = _Window(model, reader, fold_data, precision, scaler, perturbed_loss, sum(map(len, micro_batches)))
+    if loss.couples_essays and len(micro_batches) > 1:
+        window_loss = _backward_in_two_passes(window, micro_batches, loss)
+    else:
+        window_loss = _backward(window, micro_batches, loss)
+    return window_loss, int(reader.essays.lengths[np.concatenate(micro_batches)].sum())
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Scores, labels and perturbed losses of a window's essays."""
+
+    model: Regressor
+    reader: EssayReader
+    fold_data: FoldData
+    precision: Precision
+    scaler: torch.amp.GradScaler
+    perturbed_loss: PerturbedLoss | None
+    num_essays: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.reader.device
+
+    def scores(self, rows: NDArray[np.int64]) -> Tensor:
+        batch = self.reader.read(rows)
+        with self.precision.autocast():
+            score_BC: Tensor = self.model(batch)
+        return score_BC
+
+    def labels(self, rows: NDArray[np.int64]) -> Tensor:
+        return to_device(torch.from_numpy(self.fold_data.labels_NC[rows]), self.device)
+
+    def backward_perturbed(self, rows: NDArray[np.int64], clean_BC: Tensor) -> None:
+        """Adds the gradient of the micro-batch's share of the perturbed loss, if there is one."""
+        if self.perturbed_loss is not None:
+            extra = self.perturbed_loss(partial(self.scores, rows), clean_BC.detach(), self.scaler.scale)
+            self.scaler.scale(extra / (self.num_essays * clean_BC.shape[1])).backward()
+
+
+def _backward(window: _Window, micro_batches: list[NDArray[np.int64]], loss: Loss) -> Tensor:
+    """Each micro-batch adds its share of the window's loss."""
+    window_loss = torch.zeros((), device=window.device)
+    for rows in micro_batches:
+        score_BC = window.scores(rows)
+        share = loss(score_BC, window.labels(rows), window.num_essays)
+        window.scaler.scale(share).backward()
+        window.backward_perturbed(rows, score_BC)
+        window_loss += share.detach()
+    return window_loss
+
+
+def _backward_in_two_passes(window: _Window, micro_batches: list[NDArray[np.int64]], loss: Loss) -> Tensor:
+    """First all scores without their graph, for the loss's gradient by score; then each micro-batch again, from it.
+
+    Exact for any loss of the window's scores, for one more forward pass (Gao et al., 2021, Scaling Deep Contrastive
+    Learning Batch Size under Memory Limited Setup). Both passes draw the same dropout.
+    """
+    rows_W = np.concatenate(micro_batches)
+    gpus = [window.device] if window.device.type == "cuda" else []
+    with torch.random.fork_rng(gpus), torch.no_grad():
+        clean = [window.scores(rows) for rows in micro_batches]
+    score_WC = torch.cat(clean).requires_grad_()
+    window_loss: Tensor = loss(score_WC, window.labels(rows_W), window.num_essays)
+    window.scaler.scale(window_loss).backward()
+    assert score_WC.grad is not None
+    gradients = score_WC.grad.split(list(map(len, micro_batches)))
+    for rows, gradient_BC in zip(micro_batches, gradients, strict=True):
+        window.scores(rows).backward(gradient_BC)
+    for rows, clean_BC in zip(micro_batches, clean, strict=True):
+        window.backward_perturbed(rows, clean_BC)
+    return window_loss.detach()
+
+
+def apply_gradients(
+    parameters: Iterable[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    clip_norm: float | None,
+) -> None:
+    """One optimiser step with the gradients of all parameters, which it clears.
+
+    Gradients are unscaled before they are clipped: a norm is only meaningful in their true unit.
+    """
+    if clip_norm is not None:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(parameters, clip_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,1 @@
+"""From pooled features to scores."""

@@ -1,0 +1,1 @@
+"""What is trained, at which rate, by which optimiser, over which schedule."""
