@@ -38,7 +38,7 @@ class TokenLists(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self._fold_data.train_rows[index]
-        tokens_T = self._fold_data.prepared.essay(row).tolist()
+        tokens_T = self._fold_data.prepared["first"].essay(row).tolist()
         return {"input_ids": tokens_T, "attention_mask": [1] * len(tokens_T), "labels": self._fold_data.labels_NC[row]}
 
 
@@ -54,7 +54,7 @@ class ModelWithLoss(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
         self.num_tokens += int(attention_mask.sum())
         no_ends_BT = torch.zeros_like(input_ids, dtype=torch.uint8)
-        score_BC = self.model(Batch(input_ids, attention_mask.bool(), no_ends_BT))
+        score_BC = self.model({"first": Batch(input_ids, attention_mask.bool(), no_ends_BT)})
         return {"loss": self.loss(score_BC, labels, len(labels)), "logits": score_BC}
 
 

@@ -1,5 +1,8 @@
 """The errors that ell-tune tells apart: the user's, a config's, an interruption, and (everything else) our own bugs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(Exception):
     """A user's mistake or a missing thing only they can supply.
@@ -23,3 +26,12 @@ class Interrupted(Exception):
 
 class TrainableBug(Exception):
     """An error out of a trainable that is neither the config's nor the user's fault."""
+
+
+@contextmanager
+def told_under(path: str) -> Iterator[None]:
+    """Inside, the dotted paths that begin the messages of config errors and user's errors go on from `path`."""
+    try:
+        yield
+    except (BadConfig, UserError) as error:
+        raise type(error)(f"{path}{error}") from None

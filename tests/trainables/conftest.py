@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_bert import make_tiny_bert
 from tiny_deberta import generate_essays, make_tiny_deberta
 
 from ell_tune.trainable import FoldData
@@ -38,6 +39,11 @@ class FolderCheckpoints:
 @pytest.fixture(scope="session")
 def tiny_deberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_deberta(tmp_path_factory.mktemp("tiny_deberta"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_bert(tmp_path_factory.mktemp("tiny_bert"))
 
 
 @pytest.fixture(scope="session")

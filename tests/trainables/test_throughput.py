@@ -37,7 +37,7 @@ def test_both_sides_count_the_same_tokens_in_every_pass(config: Config, fold_dat
     peer_model = build_peer_model(config, fold_data)
     before = peer_model.head.weight.clone()
     train_with_trainer(config, fold_data, peer_model, 2, lambda tokens, _: counted.append((ours.run(2), tokens)))
-    essays: TokenisedEssays = fold_data.prepared
+    essays: TokenisedEssays = fold_data.prepared["first"]
     assert counted == [(essays.lengths.sum(), essays.lengths.sum())] * 2
     assert not torch.equal(peer_model.head.weight, before)
 
@@ -52,8 +52,8 @@ def test_both_sides_start_from_the_same_weights(config: Config, fold_data: FoldD
 def test_the_trainer_gets_unpadded_essays_with_their_labels(fold_data: FoldData) -> None:
     lists = TokenLists(fold_data)
     assert len(lists) == 16
-    assert lists[3]["input_ids"] == fold_data.prepared.essay(3).tolist()
-    assert lists[3]["attention_mask"] == [1] * fold_data.prepared.lengths[3]
+    assert lists[3]["input_ids"] == fold_data.prepared["first"].essay(3).tolist()
+    assert lists[3]["attention_mask"] == [1] * fold_data.prepared["first"].lengths[3]
     assert lists[3]["labels"].tolist() == fold_data.labels_NC[3].tolist()
 
 
@@ -65,12 +65,14 @@ def test_the_ratio_is_the_median_over_pairs_not_of_medians() -> None:
 
 @pytest.mark.parametrize("num_tokens", [16, 64])
 def test_essays_of_one_length(num_tokens: int) -> None:
-    assert essays_of_length(num_tokens, 3, seed=0).prepared.lengths.tolist() == [num_tokens] * 3
+    assert essays_of_length(num_tokens, 3, seed=0).prepared["first"].lengths.tolist() == [num_tokens] * 3
 
 
 def test_the_frozen_case_trains_the_top_layers_only(tmp_path: Path) -> None:
     fold_data = essays_of_length(16, 8, seed=0)
     with case_config(CASES["minilm-frozen"], num_epochs=1) as (config, _):
         model: Any = OurTraining(config, fold_data, tmp_path).model
-    trained = {name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad}
+    trained = {
+        name for name, parameter in model.encoders["first"].backbone.named_parameters() if parameter.requires_grad
+    }
     assert {name.split(".")[2] for name in trained} == {"4", "5"}

@@ -15,7 +15,7 @@ from trainables.frozen_features.layers import AllLayers, LayersConfig
 from trainables.regressor.encoder.backbone import BackboneConfig, BackboneNameConfig, load_backbone
 from trainables.regressor.encoder.layers import hidden_states
 from trainables.regressor.encoder.precision import best_device
-from trainables.regressor.essays.batches import longest_first, pad
+from trainables.regressor.encoder.reader import EssayReader
 from trainables.regressor.essays.text import TextConfig, TokenisedEssays
 from trainables.regressor.pooling.base import masked_max, masked_mean, masked_std
 
@@ -73,10 +73,12 @@ def encode(backbone_name: str, essays: TokenisedEssays) -> EncodedEssays:
         BackboneConfig(name=backbone_name), essays.vocab_size, essays.added_token_ids, essays.max_length
     )
     backbone.to(device).eval()  # type: ignore[arg-type]  # transformers' decorator hides nn.Module.to
-    order = longest_first(essays.lengths)
+    reader, rows = EssayReader({"encoder": essays}, device), np.arange(len(essays.lengths))
+    places: list[NDArray[np.int64]] = []
     pooled: list[tuple[NDArray[np.float32], ...]] = []
-    for start in range(0, len(order), _BATCH_SIZE):
-        batch = pad(essays, order[start : start + _BATCH_SIZE], device)
+    for batch_places, batches in reader.longest_first(rows, _BATCH_SIZE):
+        batch = batches["encoder"]
+        places.append(batch_places)
         states = hidden_states(backbone, batch.tokens_BT, batch.mask_BT)
         means = [masked_mean(state_BTD, batch.mask_BT) for state_BTD in states]
         pooled.append(
@@ -87,7 +89,7 @@ def encode(backbone_name: str, essays: TokenisedEssays) -> EncodedEssays:
                 _stacked([state_BTD[:, 0] for state_BTD in states]),
             )
         )
-    original_order = np.argsort(order)
+    original_order = np.argsort(np.concatenate(places))
     mean_NLD, std_NLD, max_NLD, cls_NLD = (np.concatenate(parts)[original_order] for parts in zip(*pooled, strict=True))
     return EncodedEssays(mean_NLD, std_NLD, max_NLD, cls_NLD, essays.added_token_ids, essays.tokenizer_files)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from ell_tune.config import StrictConfig
-from ell_tune.errors import BadConfig, UserError
+from ell_tune.errors import told_under
 from trainables.frozen_features.config import Config
 from trainables.frozen_features.encoding import EncodedEssays, encode
 from trainables.regressor.encoder.backbone import load_tokenizer
@@ -43,10 +43,8 @@ def prepare(preparation: Preparation, essays: Sequence[str]) -> Mapping[str, Enc
     """
     encoded = {}
     for field, encoding in preparation.encodings.items():
-        try:
+        with told_under(f"{field}."):
             encoded[field] = _encoded(encoding, tuple(essays))
-        except (BadConfig, UserError) as error:
-            raise type(error)(f"{field}.{error}") from None  # the backbone's own path begins at `backbone` or `text`
     return encoded
 
 

@@ -1,11 +1,17 @@
 """A regressor built from a whole config."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from trainables.regressor.config import Config
-from trainables.regressor.encoder.backbone import load_backbone
+from ell_tune.errors import told_under
+from trainables.regressor.config import Config, path_of
+from trainables.regressor.encoder.backbone import empty_backbone, load_backbone
 from trainables.regressor.encoder.layers import encoder_layers
+from trainables.regressor.encoder.pooled_encoder import PooledEncoder
 from trainables.regressor.encoder.reinit import reinitialise_top_layers
 from trainables.regressor.essays.text import TokenisedEssays
 from trainables.regressor.model import Regressor
@@ -13,17 +19,53 @@ from trainables.regressor.optimization.freezing import check_layers
 from trainables.regressor.pooling import make_pooling
 
 
-def build_regressor(config: Config, essays: TokenisedEssays, target_means_C: Tensor, seed: int) -> Regressor:
-    """The model before its first step: pretrained encoder, and what is random drawn with `seed`.
+def build_regressor(
+    config: Config, essays: Mapping[str, TokenisedEssays], target_means_C: Tensor, seed: int
+) -> Regressor:
+    """The model before its first step: pretrained encoders, and what is random drawn with `seed`.
+
+    Args:
+        config: of the whole regressor.
+        essays: as each encoder reads them, by its name.
+        target_means_C: what a model without features would say.
+        seed: of all that is drawn.
 
     Raises:
-        BadConfig: the config does not fit the backbone's depth or number of positions.
-        UserError: the backbone cannot be had.
+        BadConfig: the config does not fit a backbone's depth or number of positions.
+        UserError: a backbone cannot be had.
     """
-    backbone = load_backbone(config.backbone, essays.vocab_size, essays.added_token_ids, essays.max_length)
-    num_layers = len(encoder_layers(backbone))
-    check_layers(config.freeze, config.reinit.num_layers, num_layers)
+    backbones = {}
+    for name, encoder in config.encoders.items():
+        read = essays[name]
+        with told_under(path_of(name)):
+            backbones[name] = load_backbone(encoder.backbone, read.vocab_size, read.added_token_ids, read.max_length)
+            check_layers(encoder.freeze, encoder.reinit.num_layers, len(encoder_layers(backbones[name])))
     torch.manual_seed(seed)
-    reinitialise_top_layers(backbone, config.reinit)
-    pooling = make_pooling(config.pooling, backbone.config.hidden_size, num_layers, len(target_means_C))
-    return Regressor(backbone, pooling, config.head, target_means_C)
+    for name, encoder in config.encoders.items():
+        reinitialise_top_layers(backbones[name], encoder.reinit)
+    return _assembled(config, backbones, target_means_C)
+
+
+def empty_regressor(config: Config, folders: Mapping[str, Path], target_means_C: Tensor) -> Regressor:
+    """A model whose weights are still to be loaded, each encoder with the architecture in its folder/config.json.
+
+    Raises:
+        BadConfig: the config does not fit a backbone's depth.
+    """
+    backbones = {}
+    for name, encoder in config.encoders.items():
+        with told_under(path_of(name)):
+            backbones[name] = empty_backbone(encoder.backbone, folders[name])
+            check_layers(encoder.freeze, encoder.reinit.num_layers, len(encoder_layers(backbones[name])))
+    return _assembled(config, backbones, target_means_C)
+
+
+def _assembled(config: Config, backbones: Mapping[str, PreTrainedModel], target_means_C: Tensor) -> Regressor:
+    encoders = {}
+    for name, encoder in config.encoders.items():
+        backbone = backbones[name]
+        num_layers, num_targets = len(encoder_layers(backbone)), len(target_means_C)
+        with told_under(path_of(name)):
+            pooling = make_pooling(encoder.pooling, backbone.config.hidden_size, num_layers, num_targets)
+        encoders[name] = PooledEncoder(backbone, pooling)
+    return Regressor(encoders, config.head, target_means_C)

@@ -13,6 +13,7 @@ from trainables.regressor.fit.adversarial import AdversarialConfig
 from trainables.regressor.fit.plan import TrainingConfig
 from trainables.regressor.losses import LossConfig
 from trainables.regressor.model import HeadConfig
+from trainables.regressor.optimization.encoder_rates import EncoderRatesConfig
 from trainables.regressor.optimization.freezing import FreezeConfig
 from trainables.regressor.optimization.optimizers import OptimizerConfig
 from trainables.regressor.optimization.prior_decay import PriorDecayConfig
@@ -20,8 +21,8 @@ from trainables.regressor.optimization.schedule import ScheduleConfig
 from trainables.regressor.pooling import MeanPooling, PoolingConfig
 
 
-class Config(StrictConfig):
-    """The defaults are near FB3's public baseline: mean-pooled DeBERTa-v3-base, cross-validated at .454."""
+class EncoderConfig(StrictConfig):
+    """One encoder: what it reads, what is taken from it, what of it is trained and how fast."""
 
     backbone: BackboneConfig = Field(default=BackboneConfig(), description="the pretrained encoder")
     text: TextConfig = Field(default=TextConfig(), description="how an essay becomes tokens")
@@ -29,17 +30,33 @@ class Config(StrictConfig):
         default=MeanPooling.Config(),
         description="how the encoder's hidden states become one vector per essay",
     )
-    head: HeadConfig = Field(default=HeadConfig(), description="from that vector to the scores")
     reinit: ReinitConfig = Field(default=ReinitConfig(), description="top layers that start from random weights")
     freeze: FreezeConfig = Field(default=FreezeConfig(), description="what keeps its pretrained weights")
+    optimizer: EncoderRatesConfig = Field(default=EncoderRatesConfig(), description="the encoder's learning rates")
+
+
+class Config(EncoderConfig):
+    """The defaults are near FB3's public baseline: mean-pooled DeBERTa-v3-base, cross-validated at .454.
+
+    Further encoders are fields and no list, as in `trainables.frozen_features`, and for the same reason: each has its
+    dotted paths (`second.freeze.num_layers`) and can be switched `off` by itself.
+    """
+
+    second: or_off(EncoderConfig) = Field(  # type: ignore[valid-type]
+        default=None, description="another encoder, whose pooled vector stands after the first one's, or off"
+    )
+    third: or_off(EncoderConfig) = Field(  # type: ignore[valid-type]
+        default=None, description="one more encoder, whose pooled vector stands last, or off"
+    )
+    head: HeadConfig = Field(default=HeadConfig(), description="from the pooled vectors to the scores")
     optimizer: OptimizerConfig = Field(default=OptimizerConfig(), description="the optimiser and its learning rates")
     schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="the learning rate over a fit")
     mixout: or_off(MixoutConfig) = Field(  # type: ignore[valid-type]
         default=None,
-        description="the encoder's linear layers mixed with their pretrained weights while training, or off",
+        description="the encoders' linear layers mixed with their pretrained weights while training, or off",
     )
     prior_decay: or_off(PriorDecayConfig) = Field(  # type: ignore[valid-type]
-        default=None, description="the encoder's weight decay goes towards its pretrained weights, or off (towards 0)"
+        default=None, description="the encoders' weight decay goes towards their pretrained weights, or off (towards 0)"
     )
     loss: LossConfig = Field(default=LossConfig(), description="what training minimises")
     swa: or_off(SwaConfig) = Field(  # type: ignore[valid-type]
@@ -55,3 +72,14 @@ class Config(StrictConfig):
         default=None, description="training against perturbed weights or embeddings, or off"
     )
     training: TrainingConfig = Field(default=TrainingConfig(), description="epochs, batches, evaluations, precision")
+
+    @property
+    def encoders(self) -> dict[str, EncoderConfig]:
+        """The encoders that take part by their names, in the order of their vectors; the first is the config itself."""
+        named = {"first": self, "second": self.second, "third": self.third}
+        return {name: encoder for name, encoder in named.items() if encoder is not None}
+
+
+def path_of(encoder: str) -> str:
+    """What a dotted path into the encoder of that name begins with."""
+    return "" if encoder == "first" else f"{encoder}."

@@ -1,20 +1,21 @@
-"""The network: encoder, pooling, LayerNorm, linear head."""
+"""The network: encoders with their poolings, a LayerNorm each, and one linear head on all of them."""
+
+from collections.abc import Mapping
+from typing import cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from ell_tune.config import StrictConfig, or_off
-from trainables.regressor.encoder.layers import encoder_layers, hidden_states
-from trainables.regressor.essays.batches import Batch
-from trainables.regressor.pooling import Pooling
+from trainables.regressor.encoder.pooled_encoder import PooledEncoder
+from trainables.regressor.essays.batches import Batches
 
 
 class HeadConfig(StrictConfig):
-    """From the pooled vector to the scores."""
+    """From the pooled vectors to the scores."""
 
-    layer_norm: bool = Field(default=True, description="a LayerNorm between pooling and head")
+    layer_norm: bool = Field(default=True, description="a LayerNorm between each encoder's pooling and the head")
     ridge_alpha: or_off(float) = Field(  # type: ignore[valid-type]
         default=None,
         ge=1e-3,
@@ -32,39 +33,41 @@ class Regressor(nn.Module):
 
     target_means_C: Tensor
 
-    def __init__(self, backbone: PreTrainedModel, pooling: Pooling, head: HeadConfig, target_means_C: Tensor) -> None:
+    def __init__(self, encoders: Mapping[str, PooledEncoder], head: HeadConfig, target_means_C: Tensor) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.pooling = pooling
-        self.norm = nn.LayerNorm(pooling.width) if head.layer_norm else nn.Identity()
-        self.head = nn.Linear(pooling.width, len(target_means_C))
-        nn.init.normal_(self.head.weight, std=getattr(backbone.config, "initializer_range", 0.02))
+        self.encoders = cast(Mapping[str, PooledEncoder], nn.ModuleDict(encoders))
+        widths = {name: encoder.pooling.width for name, encoder in encoders.items()}
+        # One for each encoder: the features of different encoders come in different sizes.
+        self.norms = nn.ModuleDict(
+            {name: nn.LayerNorm(width) if head.layer_norm else nn.Identity() for name, width in widths.items()}
+        )
+        self.head = nn.Linear(sum(widths.values()), len(target_means_C))
+        first = next(iter(encoders.values()))
+        nn.init.normal_(self.head.weight, std=getattr(first.backbone.config, "initializer_range", 0.02))
         nn.init.zeros_(self.head.bias)
         self.register_buffer("target_means_C", target_means_C)
 
     @property
-    def num_layers(self) -> int:
-        """The number of the encoder's layers."""
-        return len(encoder_layers(self.backbone))
+    def per_target(self) -> bool:
+        """Whether each target has features of its own."""
+        return any(encoder.pooling.per_target for encoder in self.encoders.values())
 
-    def features(self, batch: Batch) -> Tensor:
+    def features(self, batches: Batches) -> Tensor:
         """What the head reads off each essay, in float32: [B, P], or [B, C, P] where each target has its own."""
-        if batch.frozen_states:
-            *below, start_BTD = batch.frozen_states
-            above = hidden_states(self.backbone, start_BTD, batch.mask_BT, first=batch.num_frozen_layers)
-            states = [*below, *above]
-        else:
-            states = hidden_states(self.backbone, batch.tokens_BT, batch.mask_BT)
-        # Pooling and head cost nothing next to the encoder: they run in full precision, whatever it ran in.
-        with torch.autocast(batch.tokens_BT.device.type, enabled=False):
-            features: Tensor = self.norm(self.pooling(states, batch))
-        return features
+        pooled = {name: encoder(batches[name]) for name, encoder in self.encoders.items()}
+        # Norms and head cost nothing next to an encoder: they run in full precision, whatever that ran in.
+        with torch.autocast(self.target_means_C.device.type, enabled=False):
+            parts = [self.norms[name](features) for name, features in pooled.items()]
+        if self.per_target:
+            num_targets = len(self.target_means_C)
+            parts = [part if part.ndim == 3 else part.unsqueeze(1).expand(-1, num_targets, -1) for part in parts]
+        return torch.cat(parts, dim=-1)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batches: Batches) -> Tensor:
         """Scores [B, C] in float32, unclipped."""
-        features = self.features(batch)
+        features = self.features(batches)
         with torch.autocast(features.device.type, enabled=False):
-            if self.pooling.per_target:
+            if self.per_target:
                 offset_BC = torch.einsum("bcp,cp->bc", features, self.head.weight) + self.head.bias
             else:
                 offset_BC = self.head(features)

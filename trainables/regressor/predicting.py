@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from trainables.regressor.encoder.precision import Precision, best_device
 from trainables.regressor.encoder.reader import EssayReader
-from trainables.regressor.essays.batches import longest_first
 from trainables.regressor.essays.text import tokenise
 from trainables.regressor.model import Regressor
 from trainables.regressor.weights import load_regressor
@@ -20,11 +19,11 @@ def predict(weights_dir: Path, essays: Sequence[str]) -> NDArray[np.float32]:
 
     Runs on a GPU if there is one, in the precision of the training; else on the CPU in float32.
     """
-    config, model, tokenizer = load_regressor(weights_dir)
+    config, model, tokenizers = load_regressor(weights_dir)
     device = best_device()
     precision = Precision(config.training.precision if device.type == "cuda" else "fp32", device)
-    reader = EssayReader(tokenise(tokenizer, config.text, essays), device)
-    rows = np.arange(len(essays))
+    tokenised = {name: tokenise(tokenizers[name], encoder.text, essays) for name, encoder in config.encoders.items()}
+    reader, rows = EssayReader(tokenised, device), np.arange(len(essays))
     return predict_rows(model.to(device), reader, rows, config.training.eval_batch_size, precision)
 
 
@@ -34,13 +33,11 @@ def predict_rows(
 ) -> NDArray[np.float32]:
     """Scores [M, C] for some rows of an essay set, in their order. Leaves the model in eval mode."""
     model.eval()
-    # The longest first: what does not fit into memory fails at once.
-    order = longest_first(reader.essays.lengths[rows])
-    scores = [torch.empty(0, model.head.out_features, device=reader.device)]
-    for start in range(0, len(rows), batch_size):
-        batch = reader.read(rows[order[start : start + batch_size]])
-        with precision.autocast():
-            scores.append(model(batch))
     scores_MC = np.empty((len(rows), model.head.out_features), dtype=np.float32)
-    scores_MC[order] = torch.cat(scores).cpu().numpy()
+    places, scores = [np.empty(0, dtype=np.int64)], [torch.empty(0, model.head.out_features, device=reader.device)]
+    for batch_places, batches in reader.longest_first(rows, batch_size):
+        with precision.autocast():
+            scores.append(model(batches))
+        places.append(batch_places)
+    scores_MC[np.concatenate(places)] = torch.cat(scores).cpu().numpy()
     return scores_MC

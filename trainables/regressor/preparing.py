@@ -1,32 +1,48 @@
-"""What all trials with one backbone and one text config share: the tokenised essays."""
+"""What all trials with the same backbones and texts share: the tokenised essays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ell_tune.config import StrictConfig
-from trainables.regressor.config import Config
+from ell_tune.errors import told_under
+from trainables.regressor.config import Config, path_of
 from trainables.regressor.encoder.backbone import load_tokenizer
 from trainables.regressor.essays.text import TextConfig, TokenisedEssays, add_paragraph_tokens, tokenise
 
 
-class Preparation(StrictConfig):
+class Reading(StrictConfig):
     """What the tokens of an essay depend on."""
 
     backbone_name: str
     text: TextConfig
 
 
+class Preparation(StrictConfig):
+    """How each encoder reads an essay, by the encoder's name."""
+
+    readings: dict[str, Reading]
+
+
 def preparation(config: Config) -> Preparation:
     """The part of the config that `prepare` depends on."""
-    return Preparation(backbone_name=config.backbone.name, text=config.text)
+    return Preparation(
+        readings={
+            name: Reading(backbone_name=encoder.backbone.name, text=encoder.text)
+            for name, encoder in config.encoders.items()
+        }
+    )
 
 
-def prepare(preparation: Preparation, essays: Sequence[str]) -> TokenisedEssays:
-    """Tokenises the essays with the backbone's tokenizer.
+def prepare(preparation: Preparation, essays: Sequence[str]) -> Mapping[str, TokenisedEssays]:
+    """Tokenises the essays with each backbone's tokenizer.
 
     Raises:
-        BadConfig: the text config leaves no room for an essay.
-        UserError: the backbone cannot be found.
+        BadConfig: a text config leaves no room for an essay.
+        UserError: a backbone cannot be found.
     """
-    tokenizer = load_tokenizer(preparation.backbone_name)
-    added_token_ids = add_paragraph_tokens(tokenizer, preparation.text)
-    return tokenise(tokenizer, preparation.text, essays, added_token_ids)
+    tokenised = {}
+    for name, reading in preparation.readings.items():
+        with told_under(path_of(name)):
+            tokenizer = load_tokenizer(reading.backbone_name)
+            added_token_ids = add_paragraph_tokens(tokenizer, reading.text)
+            tokenised[name] = tokenise(tokenizer, reading.text, essays, added_token_ids)
+    return tokenised

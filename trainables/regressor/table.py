@@ -1,9 +1,10 @@
 """Prints the table of parameters that a config trains: `python -m trainables.regressor.table CONFIG.yaml`.
 
-CONFIG.yaml is a file that `ell-tune export` wrote. Of the backbone only its config.json is read, no weights.
+CONFIG.yaml is a file that `ell-tune export` wrote. Of a backbone only its config.json is read, no weights.
 """
 
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -12,17 +13,14 @@ import yaml
 
 from ell_tune.config import InvalidConfig, validate
 from ell_tune.data import DataConfig
-from ell_tune.errors import BadConfig, UserError
-from trainables.regressor.config import Config
-from trainables.regressor.encoder.backbone import empty_backbone
+from ell_tune.errors import BadConfig, UserError, told_under
+from trainables.regressor.building import empty_regressor
+from trainables.regressor.config import Config, path_of
 from trainables.regressor.encoder.backbone_folder import find_backbone_folder
-from trainables.regressor.encoder.layers import encoder_layers
 from trainables.regressor.losses import Loss
-from trainables.regressor.model import Regressor
-from trainables.regressor.optimization.freezing import check_layers
 from trainables.regressor.optimization.parameter_groups import ParameterRow, parameter_table
-from trainables.regressor.pooling import make_pooling
 
+_INSIDE = re.compile(r"^encoders\.\w+\.(backbone\.)?")  # what the column `part` says already
 _RIGHT = ("peak lr", "decay", "numbers")  # columns of numbers
 
 
@@ -30,15 +28,15 @@ def table_of(config: Config, targets: tuple[str, ...]) -> list[ParameterRow]:
     """The table of a config, on a model without weights and without added tokens.
 
     Raises:
-        BadConfig: the config does not fit the backbone's depth.
-        UserError: the backbone cannot be had, or target weights are for other targets.
+        BadConfig: the config does not fit a backbone's depth.
+        UserError: a backbone cannot be had, or target weights are for other targets.
     """
+    folders = {}
+    for name, encoder in config.encoders.items():
+        with told_under(path_of(name)):
+            folders[name] = find_backbone_folder(encoder.backbone.name)
     with torch.device("meta"):
-        backbone = empty_backbone(config.backbone, find_backbone_folder(config.backbone.name))
-        num_layers = len(encoder_layers(backbone))
-        check_layers(config.freeze, config.reinit.num_layers, num_layers)
-        pooling = make_pooling(config.pooling, backbone.config.hidden_size, num_layers, len(targets))
-        model = Regressor(backbone, pooling, config.head, torch.zeros(len(targets)))
+        model = empty_regressor(config, folders, torch.zeros(len(targets)))
         loss = Loss(config.loss, targets, score_range=(0.0, 1.0))
     return parameter_table(model, loss, config)
 
@@ -74,7 +72,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _cells(row: ParameterRow) -> tuple[str, ...]:
-    first, *others = (name.removeprefix("backbone.") for name in row.parameters)
+    first, *others = (_INSIDE.sub("", name) for name in row.parameters)
     return (
         row.part,
         f"{row.lr:.3g}",

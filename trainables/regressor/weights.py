@@ -1,21 +1,26 @@
-"""A folder with everything that prediction needs: weights, config, architecture, tokenizer."""
+"""A folder with everything that prediction needs.
+
+model.safetensors      weights
+regressor.json         config and number of targets
+first/ second/ third/  architecture (config.json) and tokenizer files of each encoder
+"""
 
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
+from trainables.regressor.building import empty_regressor
 from trainables.regressor.config import Config
-from trainables.regressor.encoder.backbone import empty_backbone, load_tokenizer
-from trainables.regressor.encoder.layers import encoder_layers
+from trainables.regressor.encoder.backbone import load_tokenizer
 from trainables.regressor.essays.text import TokenisedEssays
 from trainables.regressor.file_links import link_or_copy
 from trainables.regressor.model import Regressor
-from trainables.regressor.pooling import make_pooling
 
 _WEIGHTS = "model.safetensors"
 _REGRESSOR = "regressor.json"
@@ -23,19 +28,18 @@ _ARCHITECTURE = "config.json"
 _SOUP = "soup"
 
 
-def start_weights(weights_dir: Path, config: Config, model: Regressor, essays: TokenisedEssays) -> None:
-    """Makes the folder this fit's: an older fit's weights go, and all files but the weights are written."""
-    (weights_dir / _WEIGHTS).unlink(missing_ok=True)
-    shutil.rmtree(soup_dir(weights_dir), ignore_errors=True)
+def start_weights(weights_dir: Path, config: Config, model: Regressor, essays: Mapping[str, TokenisedEssays]) -> None:
+    """Makes the folder this fit's: what an older fit left goes, and all files but the weights are written."""
+    for child in weights_dir.iterdir():
+        shutil.rmtree(child) if child.is_dir() else child.unlink()
     regressor = {"config": config.model_dump(mode="json"), "num_targets": model.head.out_features}
-    for name, content in {
-        **essays.tokenizer_files,
-        _ARCHITECTURE: model.backbone.config.to_json_string().encode(),
-        _REGRESSOR: json.dumps(regressor, indent=2).encode(),
-    }.items():
-        temporary = weights_dir / f"{name}.tmp"
-        temporary.write_bytes(content)
-        os.replace(temporary, weights_dir / name)
+    (weights_dir / _REGRESSOR).write_text(json.dumps(regressor, indent=2))
+    for name, encoder in model.encoders.items():
+        folder = weights_dir / name
+        folder.mkdir()
+        (folder / _ARCHITECTURE).write_text(encoder.backbone.config.to_json_string())
+        for file, content in essays[name].tokenizer_files.items():
+            (folder / file).write_bytes(content)
 
 
 def soup_dir(weights_dir: Path) -> Path:
@@ -58,13 +62,11 @@ def copy_weights(source_dir: Path, destination_dir: Path) -> None:
     os.replace(temporary, destination_dir / _WEIGHTS)
 
 
-def load_regressor(weights_dir: Path) -> tuple[Config, Regressor, PreTrainedTokenizerBase]:
-    """What `start_weights` and `write_weights` left in a folder, read without a network."""
+def load_regressor(weights_dir: Path) -> tuple[Config, Regressor, dict[str, PreTrainedTokenizerBase]]:
+    """What `start_weights` and `write_weights` left in a folder, read without a network; tokenizers by encoder."""
     regressor = json.loads((weights_dir / _REGRESSOR).read_text())
     config = Config.model_validate(regressor["config"])
-    backbone = empty_backbone(config.backbone, weights_dir)
-    num_targets = regressor["num_targets"]
-    pooling = make_pooling(config.pooling, backbone.config.hidden_size, len(encoder_layers(backbone)), num_targets)
-    model = Regressor(backbone, pooling, config.head, torch.zeros(num_targets))
+    folders = {name: weights_dir / name for name in config.encoders}
+    model = empty_regressor(config, folders, torch.zeros(regressor["num_targets"]))
     model.load_state_dict(load_file(weights_dir / _WEIGHTS))
-    return config, model, load_tokenizer(str(weights_dir))
+    return config, model, {name: load_tokenizer(str(folder)) for name, folder in folders.items()}

@@ -83,7 +83,8 @@ def test_the_folder_is_all_that_predict_needs(
     assert result is not None
     moved = result.weights_dir.rename(tmp_path / "moved")
     assert not list(moved.glob("*.tmp"))
-    assert {"model.safetensors", "regressor.json", "config.json", "tokenizer.json"} <= {p.name for p in moved.iterdir()}
+    assert {path.name for path in moved.iterdir()} == {"model.safetensors", "regressor.json", "first"}
+    assert {"config.json", "tokenizer.json"} <= {path.name for path in (moved / "first").iterdir()}
 
     def no_pretrained(*_: object, **__: object) -> None:
         raise AssertionError("predict loaded pretrained weights")
@@ -137,11 +138,11 @@ def test_frozen_parameters_stay_and_all_others_move(
     assert result is not None
     pretrained = load_file(tiny_deberta / "model.safetensors")
     trained = load_file(result.weights_dir / "model.safetensors")
-    (paragraph_id,) = fold_data.prepared.added_token_ids
+    (paragraph_id,) = fold_data.prepared["first"].added_token_ids
     same = {
         name
         for name, tensor in pretrained.items()
-        if torch.equal(trained[f"backbone.{name}"][:paragraph_id], tensor[:paragraph_id])
+        if torch.equal(trained[f"encoders.first.backbone.{name}"][:paragraph_id], tensor[:paragraph_id])
     }
     assert same == {name for name in pretrained if not name.startswith("encoder.layer.1.")}
     state = torch.load(checkpoints.saved[-1] / "state.pt", weights_only=True)
@@ -153,7 +154,7 @@ def test_essays_from_rays_object_store_are_read_only(
 ) -> None:
     config = make_config(training={"num_epochs": 1, "evaluations": 1})
     fold_data = make_fold_data(config)
-    for array in (fold_data.prepared.tokens, fold_data.prepared.offsets, fold_data.labels_NC):
+    for array in (fold_data.prepared["first"].tokens, fold_data.prepared["first"].offsets, fold_data.labels_NC):
         array.setflags(write=False)
     curve, _ = run(config, fold_data, make_checkpoints())
     assert math.isfinite(curve[0].score)

@@ -51,5 +51,5 @@ def test_a_fit_of_the_head_and_the_top_layer(essays: list[str], make_checkpoints
 def test_the_vocabulary_grows_by_the_paragraph_token(paragraph_token: str | None) -> None:
     config = regressor.Config.model_validate({"backbone": {"name": NAME}, "text": {"paragraph_token": paragraph_token}})
     essays = regressor.prepare(regressor.preparation(config), ["one\n\ntwo"])
-    assert essays.vocab_size == 30522 + (paragraph_token is not None)
-    assert essays.lengths.tolist() == [4 + (paragraph_token is not None)]
+    assert essays["first"].vocab_size == 30522 + (paragraph_token is not None)
+    assert essays["first"].lengths.tolist() == [4 + (paragraph_token is not None)]

@@ -17,28 +17,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.regressor.encoder.layers import can_be_split, hidden_states, parameter_depth
+from trainables.regressor.encoder.pooled_encoder import PooledEncoder
 from trainables.regressor.encoder.precision import Precision
 from trainables.regressor.encoder.state_files import StateFile, make_room, state_folder
 from trainables.regressor.essays.batches import longest_first, pad, padded_rows
 from trainables.regressor.essays.text import TokenisedEssays
-from trainables.regressor.model import Regressor
 
 _CHUNK_SIZE = 16  # essays of like length, always the same ones: so a state's bits do not depend on who computed it
 _log = logging.getLogger(__name__)
 
 
-def open_frozen_states(model: Regressor, essays: TokenisedEssays, precision: Precision) -> "FrozenStates | None":
-    """The states of a model's frozen bottom, or None where nothing is gained or they have no room.
+def open_frozen_states(encoder: PooledEncoder, essays: TokenisedEssays, precision: Precision) -> "FrozenStates | None":
+    """The states of an encoder's frozen bottom, or None where nothing is gained or they have no room.
 
     A bottom is the embeddings and at least one layer above them, all frozen.
     """
-    num_layers = _num_frozen_layers(model)
+    num_layers = _num_frozen_layers(encoder)
     folder = state_folder()
-    if num_layers < 1 or folder is None or not can_be_split(model.backbone):
+    if num_layers < 1 or folder is None or not can_be_split(encoder.backbone):
         return None
-    lowest = min(num_layers, max(0, model.num_layers + 1 - model.pooling.num_states))
-    keys = _keys(model, essays, num_layers, precision)[lowest:]
-    width = model.backbone.config.hidden_size
+    lowest = min(num_layers, max(0, encoder.num_layers + 1 - encoder.pooling.num_states))
+    keys = _keys(encoder, essays, num_layers, precision)[lowest:]
+    width = encoder.backbone.config.hidden_size
     num_chunks = -(-len(essays.lengths) // _CHUNK_SIZE)
     if not make_room(folder, keys, 4 * width * len(essays.tokens) * len(keys)):
         return None
@@ -47,17 +47,17 @@ def open_frozen_states(model: Regressor, essays: TokenisedEssays, precision: Pre
     except OSError as error:
         _log.warning("frozen layers are computed anew in every step: %s", error)
         return None
-    return FrozenStates(model, essays, precision, files)
+    return FrozenStates(encoder, essays, precision, files)
 
 
 class FrozenStates:
-    """Hidden states of a model's frozen bottom, the last of them state `num_layers`, filled as they are asked for."""
+    """Hidden states of an encoder's frozen bottom, up to state `num_layers`, filled as they are asked for."""
 
     def __init__(
-        self, model: Regressor, essays: TokenisedEssays, precision: Precision, files: Mapping[int, StateFile]
+        self, encoder: PooledEncoder, essays: TokenisedEssays, precision: Precision, files: Mapping[int, StateFile]
     ) -> None:
         self.num_layers = max(files)
-        self._backbone = model.backbone
+        self._backbone = encoder.backbone
         self._essays = essays
         self._precision = precision
         self._files = files
@@ -99,30 +99,28 @@ class FrozenStates:
             self._files[k].states[start:end] = state_TD[: end - start]
 
 
-def _num_frozen_layers(model: Regressor) -> int:
+def _num_frozen_layers(encoder: PooledEncoder) -> int:
     """How many layers from the bottom are frozen with all below them; 0 where the embeddings are trained."""
     trained = [
-        parameter_depth(name) for name, parameter in model.backbone.named_parameters() if parameter.requires_grad
+        parameter_depth(name) for name, parameter in encoder.backbone.named_parameters() if parameter.requires_grad
     ]
-    return max(0, min(trained, default=model.num_layers + 1) - 1)
+    return max(0, min(trained, default=encoder.num_layers + 1) - 1)
 
 
-def _architecture(model: Regressor) -> str:
+def _architecture(encoder: PooledEncoder) -> str:
     # How many layers there are above changes nothing below.
-    return json.dumps({**model.backbone.config.to_dict(), "num_hidden_layers": None}, sort_keys=True, default=str)
+    return json.dumps({**encoder.backbone.config.to_dict(), "num_hidden_layers": None}, sort_keys=True, default=str)
 
 
-def _keys(model: Regressor, essays: TokenisedEssays, num_layers: int, precision: Precision) -> list[str]:
+def _keys(encoder: PooledEncoder, essays: TokenisedEssays, num_layers: int, precision: Precision) -> list[str]:
     """For each hidden state up to `num_layers`, a hash of all that it follows from: weights, architecture, tokens."""
     parameters: list[list[Tensor]] = [[] for _ in range(num_layers + 1)]
-    for name, parameter in model.backbone.named_parameters():
+    for name, parameter in encoder.backbone.named_parameters():
         if (depth := parameter_depth(name)) <= num_layers:
             parameters[depth].append(parameter)
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(_architecture(model).encode())
-    digest.update(
-        f"{precision.name} {model.target_means_C.device} {torch.get_num_threads()} {torch.__version__}".encode()
-    )
+    digest.update(_architecture(encoder).encode())
+    digest.update(f"{precision.name} {encoder.backbone.device} {torch.get_num_threads()} {torch.__version__}".encode())
     digest.update(essays.tokens.tobytes() + essays.offsets.tobytes())
     keys = []
     for tensors in parameters:

@@ -1,31 +1,52 @@
 """Reads essays for a model: padded batches, with the states of its frozen layers where those are kept."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from trainables.regressor.encoder.frozen_states import FrozenStates
-from trainables.regressor.essays.batches import Batch, pad
+from trainables.regressor.essays.batches import Batch, Batches, longest_first, pad
 from trainables.regressor.essays.text import TokenisedEssays
 
 
 @dataclass(frozen=True)
 class EssayReader:
-    """A set of essays as the batches of one model."""
+    """A set of essays as the batches of one model, each encoder of which has its own view of them."""
 
-    essays: TokenisedEssays
+    essays: Mapping[str, TokenisedEssays]  # by encoder
     device: torch.device
-    frozen_states: FrozenStates | None = None
+    frozen_states: Mapping[str, FrozenStates] = field(default_factory=dict)  # of the encoders that have some
 
-    def read(self, rows: NDArray[np.int64]) -> Batch:
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of tokens of each essay [N], over all encoders."""
+        return total_lengths(self.essays)
+
+    def read(self, rows: NDArray[np.int64]) -> Batches:
         """The essays of some rows, padded to the longest of them."""
-        batch = pad(self.essays, rows, self.device)
-        if self.frozen_states is None:
+        return {encoder: self._batch(encoder, rows) for encoder in self.essays}
+
+    def longest_first(self, rows: NDArray[np.int64], batch_size: int) -> Iterator[tuple[NDArray[np.int64], Batches]]:
+        """The essays of all these rows in batches of like length, each with its essays' places in `rows`.
+
+        The longest come first: what does not fit into memory fails at once.
+        """
+        order = longest_first(self.lengths[rows])
+        for start in range(0, len(order), batch_size):
+            places = order[start : start + batch_size]
+            yield places, self.read(rows[places])
+
+    def _batch(self, encoder: str, rows: NDArray[np.int64]) -> Batch:
+        batch = pad(self.essays[encoder], rows, self.device)
+        if (kept := self.frozen_states.get(encoder)) is None:
             return batch
-        return replace(
-            batch,
-            frozen_states=self.frozen_states.read(rows, self.device),
-            num_frozen_layers=self.frozen_states.num_layers,
-        )
+        return replace(batch, frozen_states=kept.read(rows, self.device), num_frozen_layers=kept.num_layers)
+
+
+def total_lengths(essays: Mapping[str, TokenisedEssays]) -> NDArray[np.int64]:
+    """The number of tokens of each essay [N], over all encoders."""
+    return np.sum([tokenised.lengths for tokenised in essays.values()], axis=0)

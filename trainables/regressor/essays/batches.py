@@ -1,5 +1,6 @@
 """Batches of essays of like length, padded only to the longest essay among them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,9 @@ class Batch:
         Tensor, ...
     ] = ()  # [B, T, D] each, lowest first: those of the frozen bottom, where they are kept
     num_frozen_layers: int = 0  # of that bottom; the last of its states is what the layer above it takes
+
+
+Batches = Mapping[str, Batch]  # the same essays as each encoder of a model reads them, by its name
 
 
 def length_grouped_batches(

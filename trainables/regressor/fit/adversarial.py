@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig, one_of
 from ell_tune.errors import BadConfig
+from trainables.regressor.encoder.pooled_encoder import PooledEncoder
 from trainables.regressor.model import Regressor
 from trainables.regressor.optimization.schedule import first_step
 
@@ -132,16 +133,15 @@ class Fgm(Adversary):
     """Adds the gradient at word embeddings moved by `eps` along their gradient.
 
     Miyato et al. (2017), Adversarial Training Methods for Semi-Supervised Text Classification, in the form of FB3: the
-    norm is that of the whole matrix's gradient, in which only the rows of the window's tokens are not 0.
+    norm is that of the whole matrix's gradient, in which only the rows of the window's tokens are not 0. Each encoder's
+    embeddings move by `eps`.
     """
 
     def __init__(self, config: FgmConfig, model: Regressor, num_steps: int) -> None:
         self.start_step = first_step(config.start_frac, num_steps)
         self._eps = config.eps
-        embeddings = model.backbone.get_input_embeddings()
-        assert isinstance(embeddings, nn.Embedding)
-        self._weight_VD = embeddings.weight
-        if not self._weight_VD.requires_grad:
+        self._weights = [_word_embeddings(encoder) for encoder in model.encoders.values()]
+        if not any(weight_VD.requires_grad for weight_VD in self._weights):
             raise BadConfig(
                 "adversarial: fgm perturbs the word embeddings along their gradient, so they must be trained, but "
                 "freeze.embeddings freezes them. Set freeze.embeddings to false, or choose awp or sift."
@@ -149,9 +149,10 @@ class Fgm(Adversary):
 
     def accumulate(self, accumulate: AccumulateGradients) -> tuple[Tensor, int]:
         loss, num_tokens = accumulate()
-        if self._weight_VD.grad is None:  # frozen for the first epochs
+        trained = [weight_VD for weight_VD in self._weights if weight_VD.grad is not None]
+        if not trained:  # frozen for the first epochs
             return loss, num_tokens
-        with moved([self._weight_VD], lambda _, gradient: self._eps * gradient / gradient.norm()):
+        with moved(trained, lambda _, gradient: self._eps * gradient / gradient.norm()):
             accumulate()
         return loss, num_tokens
 
@@ -169,7 +170,9 @@ class Sift(Adversary):
     def __init__(self, config: SiftConfig, model: Regressor, num_steps: int) -> None:
         self.start_step = first_step(config.start_frac, num_steps)
         self._config = config
-        self._layer_norm = model.backbone.get_submodule("embeddings.LayerNorm")
+        self._layer_norms = [
+            encoder.backbone.get_submodule("embeddings.LayerNorm") for encoder in model.encoders.values()
+        ]
 
     def accumulate(self, accumulate: AccumulateGradients) -> tuple[Tensor, int]:
         return accumulate(self._perturbed_loss)
@@ -177,27 +180,27 @@ class Sift(Adversary):
     def _perturbed_loss(
         self, score_micro_batch: Callable[[], Tensor], clean_BC: Tensor, scale: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        delta_BTD: Tensor | None = None
+        deltas: dict[nn.Module, Tensor] = {}  # [B, T, D] of each encoder
 
-        def perturb(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-            nonlocal delta_BTD
+        def perturb(layer_norm: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
             normal_BTD = nn.functional.layer_norm(inputs[0].detach().float(), inputs[0].shape[-1:])
-            if delta_BTD is None:
+            if layer_norm not in deltas:
                 limit = 2 * self._config.init
                 noise_BTD = self._config.init * torch.randn_like(normal_BTD)
-                delta_BTD = noise_BTD.clamp(-limit, limit).requires_grad_()
-            return ((normal_BTD + delta_BTD).to(inputs[0].dtype),)
+                deltas[layer_norm] = noise_BTD.clamp(-limit, limit).requires_grad_()
+            return ((normal_BTD + deltas[layer_norm]).to(inputs[0].dtype),)
 
-        hook = self._layer_norm.register_forward_pre_hook(perturb)
+        hooks = [layer_norm.register_forward_pre_hook(perturb) for layer_norm in self._layer_norms]
         try:
             loss = _squared_error(score_micro_batch(), clean_BC)
-            assert delta_BTD is not None
-            (gradient_BTD,) = torch.autograd.grad(scale(loss), delta_BTD)
-            step_BTD = gradient_BTD / gradient_BTD.abs().amax(dim=-1, keepdim=True)
-            delta_BTD = delta_BTD.detach() + self._config.lr * _zero_where_undefined(step_BTD)
+            gradients = torch.autograd.grad(scale(loss), list(deltas.values()))
+            for (layer_norm, delta_BTD), gradient_BTD in zip(list(deltas.items()), gradients, strict=True):
+                step_BTD = gradient_BTD / gradient_BTD.abs().amax(dim=-1, keepdim=True)
+                deltas[layer_norm] = delta_BTD.detach() + self._config.lr * _zero_where_undefined(step_BTD)
             return _squared_error(score_micro_batch(), clean_BC)
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
 
 @contextmanager
@@ -226,3 +229,9 @@ def _zero_where_undefined(step: Tensor) -> Tensor:
 
 def _squared_error(score_BC: Tensor, clean_BC: Tensor) -> Tensor:
     return nn.functional.mse_loss(score_BC, clean_BC, reduction="sum")
+
+
+def _word_embeddings(encoder: PooledEncoder) -> Tensor:
+    embeddings = encoder.backbone.get_input_embeddings()
+    assert isinstance(embeddings, nn.Embedding)
+    return embeddings.weight

@@ -48,7 +48,7 @@ def accumulate_gradients(
         window_loss = _backward_in_two_passes(window, micro_batches, loss)
     else:
         window_loss = _backward(window, micro_batches, loss)
-    return window_loss, int(reader.essays.lengths[np.concatenate(micro_batches)].sum())
+    return window_loss, int(reader.lengths[np.concatenate(micro_batches)].sum())
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class _Window:
         return self.reader.device
 
     def scores(self, rows: NDArray[np.int64]) -> Tensor:
-        batch = self.reader.read(rows)
+        batches = self.reader.read(rows)
         with self.precision.autocast():
-            score_BC: Tensor = self.model(batch)
+            score_BC: Tensor = self.model(batches)
         return score_BC
 
     def labels(self, rows: NDArray[np.int64]) -> Tensor:

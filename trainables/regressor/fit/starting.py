@@ -9,10 +9,10 @@ from trainables.regressor.averaging.averages import WeightAverages
 from trainables.regressor.averaging.soup import CheckpointSoup
 from trainables.regressor.building import build_regressor
 from trainables.regressor.config import Config
-from trainables.regressor.encoder.frozen_states import open_frozen_states
+from trainables.regressor.encoder.frozen_states import FrozenStates, open_frozen_states
 from trainables.regressor.encoder.mixout import add_mixout
 from trainables.regressor.encoder.precision import Precision, best_device
-from trainables.regressor.encoder.reader import EssayReader
+from trainables.regressor.encoder.reader import EssayReader, total_lengths
 from trainables.regressor.encoder.reinit import trained_from_pretrained
 from trainables.regressor.fit.adversarial import SiftConfig
 from trainables.regressor.fit.fit_state import FitState
@@ -51,7 +51,7 @@ def start_fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints) -> 
     """
     device = best_device()
     precision = Precision(config.training.precision, device)
-    plan = TrainingPlan(config.training, fold_data.train_rows, fold_data.prepared.lengths, fold_data.seed)
+    plan = TrainingPlan(config.training, fold_data.train_rows, total_lengths(fold_data.prepared), fold_data.seed)
     check_batch_size(config.loss, config.training.batch_size)
     loss = Loss(config.loss, fold_data.targets, fold_data.score_range).to(device)
     means_C = torch.from_numpy(fold_data.labels_NC[fold_data.train_rows].mean(axis=0))
@@ -81,9 +81,13 @@ def _first_state(
 ) -> FitState:
     optimizer = make_optimizer(config.optimizer.algorithm, optimizer_groups(table))
     trained_names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    pretrained = trained_from_pretrained(model.backbone, config.reinit)
+    pretrained = {
+        parameter
+        for name, encoder in model.encoders.items()
+        for parameter in trained_from_pretrained(encoder.backbone, config.encoders[name].reinit)
+    }
     if config.mixout is not None:
-        add_mixout(model.backbone, config.mixout, pretrained)
+        add_mixout(model, config.mixout, pretrained)
     if config.prior_decay is not None:
         decay_towards(optimizer, config.prior_decay, pretrained)
     soup_folder = soup_dir(checkpoints.weights_dir)
@@ -100,8 +104,12 @@ def _first_state(
 
 
 def _reader(config: Config, fold_data: FoldData, precision: Precision, model: Regressor) -> EssayReader:
-    # SiFT perturbs embeddings on their way up, so it needs every layer; layers that thaw do not stay as they are.
-    adversary_needs_all = isinstance(config.adversarial, SiftConfig)
-    keeps_states = config.freeze.keep_states and config.freeze.num_epochs is None and not adversary_needs_all
-    kept = open_frozen_states(model, fold_data.prepared, precision) if keeps_states else None
+    kept: dict[str, FrozenStates] = {}
+    for name, encoder in model.encoders.items():
+        freeze, essays = config.encoders[name].freeze, fold_data.prepared[name]
+        # SiFT perturbs embeddings on their way up, so it needs every layer; layers that thaw do not stay as they are.
+        if freeze.keep_states and freeze.num_epochs is None and not isinstance(config.adversarial, SiftConfig):
+            states = open_frozen_states(encoder, essays, precision)
+            if states is not None:
+                kept[name] = states
     return EssayReader(fold_data.prepared, model.target_means_C.device, kept)

@@ -14,7 +14,6 @@ from sklearn.preprocessing import StandardScaler
 
 from trainables.regressor.encoder.precision import Precision
 from trainables.regressor.encoder.reader import EssayReader
-from trainables.regressor.essays.batches import longest_first
 from trainables.regressor.model import Regressor
 
 
@@ -33,14 +32,14 @@ def fit_head_by_ridge(
     `alpha` is the penalty in scikit-learn's unit, for standardised features; a good one grows with their number.
     """
     model.eval()
-    order = longest_first(reader.essays.lengths[rows])
-    features = []
-    for start in range(0, len(rows), batch_size):
+    places, features = [], []
+    for batch_places, batches in reader.longest_first(rows, batch_size):
         with precision.autocast():
-            features.append(model.features(reader.read(rows[order[start : start + batch_size]])))
+            features.append(model.features(batches))
+        places.append(batch_places)
     features_M = torch.cat(features).double().cpu().numpy()
-    offsets_MC = labels_MC[order] - model.target_means_C.double().cpu().numpy()
-    if model.pooling.per_target:
+    offsets_MC = labels_MC[np.concatenate(places)] - model.target_means_C.double().cpu().numpy()
+    if model.per_target:
         solutions = [_solve(features_M[:, c], offsets_MC[:, [c]], alpha) for c in range(offsets_MC.shape[1])]
         weight_CP, bias_C = (np.concatenate(parts) for parts in zip(*solutions, strict=True))
     else:

@@ -10,7 +10,7 @@ from transformers.optimization import Adafactor
 
 from ell_tune.config import StrictConfig, one_of, or_off
 from ell_tune.errors import UserError
-from trainables.regressor.optimization.layer_rates import DecayRates, LayerRatesConfig
+from trainables.regressor.optimization.encoder_rates import EncoderRatesConfig
 
 ParameterGroups = list[dict[str, Any]]  # each with its own `lr` and `weight_decay`
 
@@ -98,18 +98,11 @@ class AdafactorAlgorithm(Algorithm):
         )
 
 
-class OptimizerConfig(StrictConfig):
+class OptimizerConfig(EncoderRatesConfig):
     """The optimiser, and the learning rate and weight decay of each part of the model."""
 
     algorithm: one_of(AdamW, AdamW8bit, AdafactorAlgorithm) = Field(  # type: ignore[valid-type]
         default=AdamW(), description="what makes a step of a gradient"
-    )
-    lr: float = Field(default=2e-5, ge=1e-7, le=1e-2, description="the peak learning rate of the encoder's top layer")
-    layer_rates: LayerRatesConfig = Field(
-        default=DecayRates(), description="how the rate falls from the top layer to the embeddings"
-    )
-    embeddings_lr: float | None = Field(
-        default=None, ge=1e-8, le=1e-2, description="the embeddings' peak learning rate; null for that of layer_rates"
     )
     head_lr: float = Field(default=2e-5, ge=1e-7, le=1e-1, description="the peak learning rate of pooling and head")
     weight_decay: float = Field(default=0.01, ge=0.0, le=1.0, description="decoupled weight decay of matrices")

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from trainables.regressor.config import Config
-from trainables.regressor.encoder.layers import encoder_layers, parameter_depth
+from ell_tune.errors import told_under
+from trainables.regressor.config import Config, path_of
+from trainables.regressor.encoder.layers import parameter_depth
 from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
 from trainables.regressor.optimization.optimizers import ParameterGroups
@@ -22,7 +23,7 @@ from trainables.regressor.optimization.optimizers import ParameterGroups
 class ParameterRow:
     """Parameters of one part that are trained alike."""
 
-    part: str  # "head" (with the pooling and its norm), "layer 12" … "layer 1", "embeddings", "loss"
+    part: str  # "head" (with poolings and norms), "layer 12" … "layer 1", "embeddings", "second layer 6" …, "loss"
     lr: float  # the peak of its schedule
     weight_decay: float
     frozen_epochs: float  # so many from the start: 0 where it is never frozen, infinite where always
@@ -32,29 +33,15 @@ class ParameterRow:
 def parameter_table(model: Regressor, loss: Loss, config: Config) -> list[ParameterRow]:
     """Every parameter of the model and of the loss in exactly one row, from the head down.
 
-    The encoder's rates follow `optimizer.layer_rates` from `optimizer.lr` down; embeddings and head may have their own.
+    An encoder's rates fall from `optimizer.lr` as `optimizer.layer_rates` says; embeddings and head may have their own.
 
     Raises:
-        BadConfig: the backbone has fewer layers than the config wants groups of.
+        BadConfig: a backbone has fewer layers than the config wants groups of.
     """
-    num_layers = len(encoder_layers(model.backbone))
-    grouped: dict[tuple[int, bool], dict[str, nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        inside_backbone = name.startswith("backbone.")
-        depth = parameter_depth(name.removeprefix("backbone.")) if inside_backbone else num_layers + 1
-        grouped.setdefault((depth, parameter.ndim >= 2), {})[name] = parameter
-    rows = []
-    for (depth, decays), parameters in sorted(grouped.items(), key=lambda item: item[0], reverse=True):
-        is_head = depth > num_layers
-        rows.append(
-            ParameterRow(
-                part="head" if is_head else f"layer {depth}" if depth else "embeddings",
-                lr=config.optimizer.head_lr if is_head else _encoder_lr(config, depth, num_layers),
-                weight_decay=config.optimizer.weight_decay if decays else 0.0,
-                frozen_epochs=0.0 if is_head else config.freeze.epochs(depth),
-                parameters=parameters,
-            )
-        )
+    encoder_rows = [row for name in model.encoders for row in _encoder_rows(name, model, config)]
+    inside_encoders = {name for row in encoder_rows for name in row.parameters}
+    head = {name: parameter for name, parameter in model.named_parameters() if name not in inside_encoders}
+    rows = [*_rows("head", config.optimizer.head_lr, 0.0, head, config.optimizer.weight_decay), *encoder_rows]
     if config.loss.uncertainty is not None:
         rows.append(ParameterRow("loss", config.loss.uncertainty.lr, 0.0, 0.0, dict(loss.named_parameters())))
     return rows
@@ -83,8 +70,31 @@ def optimizer_groups(table: list[ParameterRow]) -> ParameterGroups:
     ]
 
 
-def _encoder_lr(config: Config, depth: int, num_layers: int) -> float:
-    optimizer = config.optimizer
-    if depth == 0 and optimizer.embeddings_lr is not None:
-        return optimizer.embeddings_lr
-    return float(optimizer.lr * optimizer.layer_rates.factor(depth, num_layers))
+def _encoder_rows(name: str, model: Regressor, config: Config) -> list[ParameterRow]:
+    """The rows of an encoder without its pooling, from the top layer down."""
+    encoder, encoder_config = model.encoders[name], config.encoders[name]
+    by_depth: dict[int, dict[str, nn.Parameter]] = {}
+    for inner_name, parameter in encoder.backbone.named_parameters():
+        full_name = f"encoders.{name}.backbone.{inner_name}"
+        by_depth.setdefault(parameter_depth(inner_name), {})[full_name] = parameter
+    prefix = "" if name == "first" else f"{name} "
+    rows = []
+    for depth, parameters in sorted(by_depth.items(), reverse=True):
+        with told_under(path_of(name)):
+            lr = encoder_config.optimizer.peak(depth, encoder.num_layers)
+        part = prefix + (f"layer {depth}" if depth else "embeddings")
+        rows += _rows(part, lr, encoder_config.freeze.epochs(depth), parameters, config.optimizer.weight_decay)
+    return rows
+
+
+def _rows(
+    part: str, lr: float, frozen_epochs: float, parameters: Mapping[str, nn.Parameter], weight_decay: float
+) -> list[ParameterRow]:
+    """A part's row of matrices, which decay, and its row of vectors, which do not; either where there are some."""
+    matrices = {name: parameter for name, parameter in parameters.items() if parameter.ndim >= 2}
+    vectors = {name: parameter for name, parameter in parameters.items() if name not in matrices}
+    return [
+        ParameterRow(part, lr, decay, frozen_epochs, alike)
+        for decay, alike in ((weight_decay, matrices), (0.0, vectors))
+        if alike
+    ]

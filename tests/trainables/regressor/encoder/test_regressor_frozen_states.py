@@ -28,7 +28,7 @@ from ell_tune.trainable import FoldData
 from trainables.regressor import Config
 from trainables.regressor.building import build_regressor
 from trainables.regressor.encoder import frozen_states, state_files
-from trainables.regressor.encoder.frozen_states import open_frozen_states
+from trainables.regressor.encoder.frozen_states import FrozenStates, open_frozen_states
 from trainables.regressor.encoder.layers import can_be_split, hidden_states
 from trainables.regressor.encoder.precision import Precision
 from trainables.regressor.encoder.reader import EssayReader
@@ -88,6 +88,14 @@ def frozen_model(config: Config, fold_data: FoldData) -> Regressor:
     return model
 
 
+def states_of(model: Regressor, fold_data: FoldData) -> FrozenStates | None:
+    return open_frozen_states(model.encoders["first"], fold_data.prepared["first"], Precision("fp32", CPU))
+
+
+def reader_of(fold_data: FoldData, kept: FrozenStates | None = None) -> EssayReader:
+    return EssayReader(fold_data.prepared, CPU, {} if kept is None else {"first": kept})
+
+
 FROZEN = {"embeddings": True, "num_layers": 1}
 
 
@@ -102,12 +110,12 @@ def test_scores_are_those_of_the_whole_encoder(
     config = make_config(pooling=pooling, freeze=FROZEN)
     fold_data = make_fold_data(config)
     model = frozen_model(config, fold_data)
-    kept = open_frozen_states(model, fold_data.prepared, Precision("fp32", CPU))
+    kept = states_of(model, fold_data)
     rows = np.array([3, 31, 0])
-    batch = EssayReader(fold_data.prepared, CPU, kept).read(rows)
-    assert len(batch.frozen_states) == num_kept
-    assert batch.num_frozen_layers == 1
-    whole = model(EssayReader(fold_data.prepared, CPU).read(rows))
+    batch = reader_of(fold_data, kept).read(rows)
+    assert len(batch["first"].frozen_states) == num_kept
+    assert batch["first"].num_frozen_layers == 1
+    whole = model(reader_of(fold_data).read(rows))
     torch.testing.assert_close(model(batch), whole, rtol=1e-5, atol=1e-6)
 
 
@@ -117,11 +125,11 @@ def test_what_one_fit_left_the_next_one_reads(
     config = make_config(freeze=FROZEN)
     fold_data = make_fold_data(config)
     model = frozen_model(config, fold_data)
-    first = open_frozen_states(model, fold_data.prepared, Precision("fp32", CPU))
+    first = states_of(model, fold_data)
     assert first is not None
     (state_BTD,) = first.read(np.array([5, 6]), CPU)
     monkeypatch.setattr(frozen_states, "hidden_states", None)  # a call would fail
-    second = open_frozen_states(model, fold_data.prepared, Precision("fp32", CPU))
+    second = states_of(model, fold_data)
     assert second is not None
     assert torch.equal(second.read(np.array([5, 6]), CPU)[0], state_BTD)
 
@@ -133,11 +141,7 @@ def test_a_deeper_freeze_goes_on_from_a_shallower_one(
     shallow = make_config(pooling=pooling, freeze=FROZEN)
     deep = make_config(pooling=pooling, freeze=FROZEN | {"num_layers": 2})
     fold_data, rows = make_fold_data(shallow), np.array([0, 1, 2])
-    EssayReader(
-        fold_data.prepared,
-        CPU,
-        open_frozen_states(frozen_model(shallow, fold_data), fold_data.prepared, Precision("fp32", CPU)),
-    ).read(rows)
+    reader_of(fold_data, states_of(frozen_model(shallow, fold_data), fold_data)).read(rows)
     starts = []
 
     def noting(backbone: Any, inputs: Any, mask_BT: Any, first: int = 0, last: int | None = None) -> Any:
@@ -146,10 +150,10 @@ def test_a_deeper_freeze_goes_on_from_a_shallower_one(
 
     monkeypatch.setattr(frozen_states, "hidden_states", noting)
     model = frozen_model(deep, fold_data)
-    kept = open_frozen_states(model, fold_data.prepared, Precision("fp32", CPU))
-    batch = EssayReader(fold_data.prepared, CPU, kept).read(rows)
+    kept = states_of(model, fold_data)
+    batch = reader_of(fold_data, kept).read(rows)
     assert set(starts) == {1}
-    whole = model(EssayReader(fold_data.prepared, CPU).read(rows))
+    whole = model(reader_of(fold_data).read(rows))
     torch.testing.assert_close(model(batch), whole, rtol=1e-5, atol=1e-6)
 
 
@@ -159,33 +163,31 @@ def test_a_bottom_that_another_fit_is_still_filling_is_completed(
     config = make_config(pooling={"name": "concat_last", "num_layers": 3}, freeze=FROZEN | {"num_layers": 2})
     fold_data, rows = make_fold_data(config), np.array([0, 1, 2])
     model = frozen_model(config, fold_data)
-    whole = EssayReader(
-        fold_data.prepared, CPU, open_frozen_states(model, fold_data.prepared, Precision("fp32", CPU))
-    ).read(rows)
-    kept = open_frozen_states(model, fold_data.prepared, Precision("fp32", CPU))
+    whole = reader_of(fold_data, states_of(model, fold_data)).read(rows)
+    kept = states_of(model, fold_data)
     assert kept is not None
     for present in [(0,), (0, 1), (1,), (0, 2)]:
         for k, file in kept._files.items():
             file._has[:] = k in present
             if k not in present:
                 file.states[:] = 0
-        again = EssayReader(fold_data.prepared, CPU, kept).read(rows)
-        for state_BTD, expected_BTD in zip(again.frozen_states, whole.frozen_states, strict=True):
+        again = reader_of(fold_data, kept).read(rows)
+        for state_BTD, expected_BTD in zip(again["first"].frozen_states, whole["first"].frozen_states, strict=True):
             torch.testing.assert_close(state_BTD, expected_BTD, rtol=1e-5, atol=1e-6)
 
 
 def change_tokens(fold_data: FoldData, model: Regressor) -> None:
-    fold_data.prepared.tokens[3] += 1
+    fold_data.prepared["first"].tokens[3] += 1
 
 
 @torch.no_grad()
 def change_frozen_weight(fold_data: FoldData, model: Regressor) -> None:
-    model.backbone.encoder.layer[0].output.dense.bias[0] += 1
+    model.encoders["first"].backbone.encoder.layer[0].output.dense.bias[0] += 1
 
 
 @torch.no_grad()
 def change_trained_weight(fold_data: FoldData, model: Regressor) -> None:
-    model.backbone.encoder.layer[1].output.dense.bias[0] += 1
+    model.encoders["first"].backbone.encoder.layer[1].output.dense.bias[0] += 1
 
 
 @pytest.mark.parametrize(
@@ -201,9 +203,9 @@ def test_only_what_states_follow_from_names_them(
     config = make_config(freeze=FROZEN)
     fold_data = make_fold_data(config)
     model = frozen_model(config, fold_data)
-    open_frozen_states(model, fold_data.prepared, Precision("fp32", CPU))
+    states_of(model, fold_data)
     change(fold_data, model)
-    open_frozen_states(model, fold_data.prepared, Precision("fp32", CPU))
+    states_of(model, fold_data)
     assert len(list(state_folder.rglob("*.states"))) == num_files
 
 
@@ -214,7 +216,7 @@ def test_nothing_is_kept_where_nothing_is_gained(
     config = make_config(freeze=freeze)
     fold_data = make_fold_data(config)
     model = frozen_model(config, fold_data)
-    assert open_frozen_states(model, fold_data.prepared, Precision("fp32", CPU)) is None
+    assert states_of(model, fold_data) is None
 
 
 def test_a_fit_gives_the_same_scores_with_and_without(

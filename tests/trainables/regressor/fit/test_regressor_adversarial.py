@@ -100,7 +100,7 @@ class TestEveryMethod:
 
         def accumulate(perturbed_loss: object = None) -> tuple[Tensor, int]:
             model.head.weight.sum().backward()
-            model.backbone.get_input_embeddings().weight.sum().backward()
+            model.encoders["first"].backbone.get_input_embeddings().weight.sum().backward()
             calls.append((float(len(calls)), 7))
             return torch.tensor(calls[-1][0]), 7
 
@@ -181,7 +181,7 @@ def test_awp_by_hand() -> None:
 def test_fgm_by_hand(window: Window) -> None:
     model = window.model()
     adversary = make_method("fgm", model, eps=0.5)
-    weight_VD = model.backbone.get_input_embeddings().weight
+    weight_VD = model.encoders["first"].backbone.get_input_embeddings().weight
     before_VD = weight_VD.detach().clone()
     moved_by: list[Tensor] = []
 
@@ -238,7 +238,7 @@ def test_awp_before_a_backward_pass_is_a_mistake_and_not_silently_off(window: Wi
 def test_sift_perturbs_normalised_embeddings_by_a_bounded_noise_and_one_step(window: Window) -> None:
     model = window.model()
     seen: list[Tensor] = []
-    model.backbone.get_submodule("embeddings.LayerNorm").register_forward_hook(
+    model.encoders["first"].backbone.get_submodule("embeddings.LayerNorm").register_forward_hook(
         lambda _, inputs, output: seen.append(inputs[0].detach())
     )
     window.gradients(model, make_method("sift", model, init=0.1, lr=0.5))
@@ -256,7 +256,7 @@ def test_sift_perturbs_normalised_embeddings_by_a_bounded_noise_and_one_step(win
 def test_sift_teaches_the_embeddings_nothing_on_top(window: Window) -> None:
     model = window.model()
     plain, found = window.gradients(window.model(), None), window.gradients(model, make_method("sift", model))
-    name = "backbone.embeddings.word_embeddings.weight"
+    name = "encoders.first.backbone.embeddings.word_embeddings.weight"
     torch.testing.assert_close(found[name], plain[name])
 
 

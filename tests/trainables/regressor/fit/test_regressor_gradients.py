@@ -73,7 +73,7 @@ def test_accumulation_is_one_large_batch(
     for name, gradient in whole.items():
         torch.testing.assert_close(summed[name], gradient, rtol=1e-4, atol=1e-6)
     assert summed_loss_value == pytest.approx(whole_loss, rel=1e-6)
-    assert num_tokens == fold_data.prepared.lengths[rows].sum()
+    assert num_tokens == fold_data.prepared["first"].lengths[rows].sum()
 
 
 def test_the_loss_is_the_mean_over_essays_and_targets(
@@ -84,7 +84,9 @@ def test_the_loss_is_the_mean_over_essays_and_targets(
     # Unequal micro-batches and scores far from 3, on both sides of beta.
     _, loss, _ = gradients(config, fold_data, [np.arange(5), np.array([9])])
     model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), seed=0).eval()
-    scores = torch.cat([model(pad(fold_data.prepared, np.array([row]), CPU)) for row in [0, 1, 2, 3, 4, 9]])
+    scores = torch.cat(
+        [model({"first": pad(fold_data.prepared["first"], np.array([row]), CPU)}) for row in [0, 1, 2, 3, 4, 9]]
+    )
     error = (scores - torch.from_numpy(fold_data.labels_NC[[0, 1, 2, 3, 4, 9]])).abs()
     expected = torch.where(error < 0.5, error**2 / (2 * 0.5), error - 0.25).mean()
     assert loss == pytest.approx(expected.item(), rel=1e-5)
@@ -101,7 +103,7 @@ def test_both_passes_draw_the_same_dropout_and_no_other_than_one_pass(
     drawn_after = torch.rand(1)
     # By hand: one graph over both micro-batches, whose dropout is drawn once.
     model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), seed=0).train()
-    scores = torch.cat([model(pad(fold_data.prepared, piece, CPU)) for piece in pieces])
+    scores = torch.cat([model({"first": pad(fold_data.prepared["first"], piece, CPU)}) for piece in pieces])
     assert torch.equal(torch.rand(1), drawn_after)
     error_BC = scores - torch.from_numpy(fold_data.labels_NC[rows])
     loss = error_BC.square().mean(dim=0).sqrt().mean()
@@ -119,7 +121,7 @@ def test_bf16_gradients_are_near_those_of_fp32(
     exact, exact_loss, _ = gradients(config, fold_data, [np.arange(8)])
     half, half_loss, _ = gradients(config, fold_data, [np.arange(8)], "bf16")
     assert half_loss == pytest.approx(exact_loss, rel=0.02)
-    name = "backbone.encoder.layer.0.output.dense.weight"
+    name = "encoders.first.backbone.encoder.layer.0.output.dense.weight"
     assert half[name].dtype == torch.float32
     assert not torch.equal(half[name], exact[name])
     assert nn.functional.cosine_similarity(half[name].flatten(), exact[name].flatten(), dim=0) > 0.98

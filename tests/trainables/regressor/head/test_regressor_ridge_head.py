@@ -32,7 +32,7 @@ def test_each_target_is_solved_on_features_of_its_own(
     labels_MC = fold_data.labels_NC[rows]
     model = build_regressor(config, fold_data.prepared, torch.from_numpy(labels_MC.mean(axis=0)), seed=0).eval()
     with torch.no_grad():
-        model.pooling.layer_logits[1][0] = 5.0  # the second target looks at another mixture of layers
+        model.encoders["first"].pooling.layer_logits[1][0] = 5.0  # the second target looks at another mixture of layers
     reader = EssayReader(fold_data.prepared, CPU)
     fit_head_by_ridge(model, reader, rows, labels_MC, 3.0, batch_size=7, precision=FP32)
     with torch.no_grad():

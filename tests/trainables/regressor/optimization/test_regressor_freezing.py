@@ -59,8 +59,8 @@ def test_dropout_is_off_in_what_is_frozen(
     for epoch, still_frozen in ((0, frozen), (1, set() if "num_epochs" in freeze else frozen)):
         freeze_parameters(table, epoch)
         set_training_mode(model)
-        layers = model.backbone.encoder.layer
-        assert model.backbone.embeddings.dropout.training == ("embeddings" not in still_frozen)
+        layers = model.encoders["first"].backbone.encoder.layer
+        assert model.encoders["first"].backbone.embeddings.dropout.training == ("embeddings" not in still_frozen)
         assert layers[0].output.dropout.training == ("layer 1" not in still_frozen)
         assert layers[1].output.dropout.training == ("layer 2" not in still_frozen)
         assert model.head.training
@@ -83,11 +83,11 @@ def test_the_encoder_thaws_after_its_epochs(
     after_2, after_4, after_6, _ = map(weights_at, checkpoints.saved)  # of 8 steps in 2 epochs
     pretrained = load_file(tiny_deberta / "model.safetensors")
     # The paragraph token's embedding, which is in a spare row, has no pretrained value.
-    pretrained["embeddings.word_embeddings.weight"][list(fold_data.prepared.added_token_ids)] = 0
+    pretrained["embeddings.word_embeddings.weight"][list(fold_data.prepared["first"].added_token_ids)] = 0
 
     def moved(weights: dict[str, torch.Tensor]) -> set[str]:
-        known = {name: weights[f"backbone.{name}"].clone() for name in pretrained}
-        known["embeddings.word_embeddings.weight"][list(fold_data.prepared.added_token_ids)] = 0
+        known = {name: weights[f"encoders.first.backbone.{name}"].clone() for name in pretrained}
+        known["embeddings.word_embeddings.weight"][list(fold_data.prepared["first"].added_token_ids)] = 0
         return {name for name, weight in known.items() if not torch.equal(weight, pretrained[name])}
 
     assert moved(after_2) == moved(after_4) == set()

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from trainables.regressor import Config
+from trainables.regressor.encoder.pooled_encoder import PooledEncoder
 from trainables.regressor.losses import Loss
 from trainables.regressor.model import HeadConfig, Regressor
 from trainables.regressor.optimization.optimizers import make_optimizer
@@ -58,9 +59,8 @@ def make_family(family: str) -> Regressor:
     architecture = AutoConfig.for_model(family, **sizes, intermediate_size=32, **FAMILIES[family])
     with torch.device("meta"):
         backbone = AutoModel.from_config(architecture)
-        return Regressor(
-            backbone, GemPooling(GemPooling.Config(), Sizes(16, 2, num_targets=2)), HeadConfig(), torch.zeros(2)
-        )
+        pooling = GemPooling(GemPooling.Config(), Sizes(16, 2, num_targets=2))
+        return Regressor({"first": PooledEncoder(backbone, pooling)}, HeadConfig(), torch.zeros(2))
 
 
 @pytest.mark.parametrize(
@@ -119,21 +119,34 @@ def test_every_familys_parameters_are_in_the_row_of_their_part(family: str) -> N
         assert not found.get(row.part, set()) & row.parameters.keys()
         found.setdefault(row.part, set()).update(row.parameters)
     names = {name for name, _ in model.named_parameters()}
-    first_layer = {name for name in names if name.startswith(("backbone.encoder.layer.0.", "backbone.encoder.conv."))}
-    second_layer = {name for name in names if name.startswith("backbone.encoder.layer.1.")}
-    shared = {f"backbone.{name}" for name in SHARED.get(family, set())}
-    pooler = {name for name in names if name.startswith("backbone.pooler.")}
+    first_layer = {
+        name
+        for name in names
+        if name.startswith(("encoders.first.backbone.encoder.layer.0.", "encoders.first.backbone.encoder.conv."))
+    }
+    second_layer = {name for name in names if name.startswith("encoders.first.backbone.encoder.layer.1.")}
+    shared = {f"encoders.first.backbone.{name}" for name in SHARED.get(family, set())}
+    pooler = {name for name in names if name.startswith("encoders.first.backbone.pooler.")}
     assert len(second_layer) > 10 and shared <= names
     assert found["layer 1"] == first_layer
     assert found["layer 2"] == second_layer
-    assert found["embeddings"] == {name for name in names if name.startswith("backbone.embeddings.")} | shared | pooler
-    assert found["head"] == {"pooling.p", "norm.weight", "norm.bias", "head.weight", "head.bias"}
+    assert (
+        found["embeddings"]
+        == {name for name in names if name.startswith("encoders.first.backbone.embeddings.")} | shared | pooler
+    )
+    assert found["head"] == {
+        "encoders.first.pooling.p",
+        "norms.first.weight",
+        "norms.first.bias",
+        "head.weight",
+        "head.bias",
+    }
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_biases_and_norms_do_not_decay_whatever_their_family_calls_them(family: str) -> None:
     model = make_family(family)
-    no_decay = {"pooling.p"} | {
+    no_decay = {"encoders.first.pooling.p"} | {
         f"{module_name}.{name}"
         for module_name, module in model.named_modules()
         for name, _ in module.named_parameters(recurse=False)
@@ -145,12 +158,15 @@ def test_biases_and_norms_do_not_decay_whatever_their_family_calls_them(family: 
     by_old_names = {
         name for name, _ in model.named_parameters() if any(part in name for part in ("gamma", "beta", "bias"))
     }
-    assert "backbone.encoder.layer.0.output.LayerNorm.weight" in found - by_old_names
+    assert "encoders.first.backbone.encoder.layer.0.output.LayerNorm.weight" in found - by_old_names
 
 
 def test_embeddings_decay(make_model: MakeModel) -> None:
     decaying = {name for row in table_of(make_model()) if row.weight_decay > 0 for name in row.parameters}
-    assert {"backbone.embeddings.word_embeddings.weight", "backbone.encoder.rel_embeddings.weight"} <= decaying
+    assert {
+        "encoders.first.backbone.embeddings.word_embeddings.weight",
+        "encoders.first.backbone.encoder.rel_embeddings.weight",
+    } <= decaying
 
 
 @pytest.mark.parametrize(

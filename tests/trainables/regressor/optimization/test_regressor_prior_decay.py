@@ -95,5 +95,5 @@ def test_a_strong_prior_keeps_the_encoder_where_it_was(
         state = torch.load(checkpoints.saved[-1] / "state.pt", weights_only=True)["model"]
         pretrained = load_file(f"{config.backbone.name}/model.safetensors")
         key = "encoder.layer.0.output.dense.weight"
-        moved[name] = (state[f"backbone.{key}"] - pretrained[key]).norm().item()
+        moved[name] = (state[f"encoders.first.backbone.{key}"] - pretrained[key]).norm().item()
     assert moved["held"] < 0.9 * moved["free"]

@@ -41,17 +41,21 @@ def test_each_score_is_read_off_its_own_vector(
     config = make_config(pooling=POOLING, head={"layer_norm": layer_norm})
     fold_data = make_fold_data(config)
     model = build_regressor(config, fold_data.prepared, torch.tensor([3.0, 2.0]), seed=0).eval()
-    batch = pad(fold_data.prepared, np.arange(4), torch.device("cpu"))
-    hidden_states = model.backbone(batch.tokens_BT, batch.mask_BT.long(), output_hidden_states=True).hidden_states
-    pooled_BCP = model.norm(model.pooling(hidden_states, batch))
+    batch = pad(fold_data.prepared["first"], np.arange(4), torch.device("cpu"))
+    hidden_states = (
+        model.encoders["first"].backbone(batch.tokens_BT, batch.mask_BT.long(), output_hidden_states=True).hidden_states
+    )
+    pooled_BCP = model.norms["first"](model.encoders["first"].pooling(hidden_states, batch))
     score_BC = model(batch)
     for target, mean in enumerate([3.0, 2.0]):
         expected_B = mean + pooled_BCP[:, target] @ model.head.weight[target] + model.head.bias[target]
         torch.testing.assert_close(score_BC[:, target], expected_B)
 
     score_BC[:, 0].sum().backward()
-    reached = {name for name, parameter in model.pooling.named_parameters() if parameter.grad is not None}
-    assert {name for name in reached if model.pooling.get_parameter(name).grad.abs().sum() > 0} == {  # type: ignore[union-attr]
+    reached = {
+        name for name, parameter in model.encoders["first"].pooling.named_parameters() if parameter.grad is not None
+    }
+    assert {name for name in reached if model.encoders["first"].pooling.get_parameter(name).grad.abs().sum() > 0} == {  # type: ignore[union-attr]
         "layer_logits.0",
         "norms.0.weight",
         "norms.0.bias",
