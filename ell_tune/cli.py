@@ -12,16 +12,31 @@ import shlex
 import sys
 from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from ell_tune import __version__
 from ell_tune.errors import Interrupted, UserError
+from ell_tune.interruption import sigterm_as_ctrl_c
 from ell_tune.ray_environment import set_ray_environment
 
+
+class _Verbs(TyperGroup):
+    """The verbs; SIGINT or SIGTERM, at whatever moment, ends each with `Interrupted`."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's context is click's
+        try:
+            with sigterm_as_ctrl_c():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:  # Typer would exit without a word
+            raise Interrupted from None
+
+
 app = typer.Typer(
+    cls=_Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

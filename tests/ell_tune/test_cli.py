@@ -1,10 +1,12 @@
 """The command as a user types it: what it prints, what it leaves, and its exit codes."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from command import Run
 from plain_engine import run_all
 from studies import make_source, write_space
 
-from ell_tune import __version__, cli
+from ell_tune import __version__, cli, engine
 from ell_tune.data import DataConfig, read_labelled
 from ell_tune.search import Budget
 from ell_tune.study import open_study
@@ -104,6 +106,23 @@ def test_an_unknown_option_is_a_users_mistake_too(run: Run) -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("90m", 5400), ("1h30m", 5400), ("2h", 7200)])
 def test_times(text: str, seconds: float) -> None:
     assert cli._seconds(text) == seconds
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+def test_whatever_interrupts_a_command_it_says_how_to_go_on(
+    run: Run, study_dir: Path, monkeypatch: pytest.MonkeyPatch, signals: list[signal.Signals]
+) -> None:
+    def interrupted(_: Path) -> None:
+        with engine._interrupts(engine._Run(source=None)) if len(signals) > 1 else nullcontext():  # type: ignore[arg-type]
+            for number in signals:
+                os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("ell_tune.study.open_study", interrupted)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    code, out, err = run("leaderboard", study_dir)
+    assert (code, out) == (130, "")
+    assert err == "Interrupted. The same command goes on from where this one stopped.\n"
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 def test_a_study_goes_on_only_with_its_own_essays_and_space(run: Run, tmp_path: Path, ray_address: str) -> None:
