@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,11 @@ FB3_TARGETS = ("cohesion", "syntax", "vocabulary", "phraseology", "grammar", "co
 
 # Numbers that need not be scores: a saved pandas index, and identifiers such as prompt_id.
 _INDEX_OR_ID = re.compile(r"|unnamed: \d+|index|(.*_)?id", re.IGNORECASE)
+
+# Spaces, controls, format characters such as the zero-width space, and marks, which need a letter to stand on.
+_INVISIBLE_CATEGORIES = {"Cc", "Cf", "Mn", "Zl", "Zp", "Zs"}
+# Letters and a symbol that Unicode defines as blank: Hangul fillers, and the Braille pattern without dots.
+_BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
 class DataConfig(StrictConfig):
@@ -132,7 +138,7 @@ def write_scores(path: Path, ids: Sequence[str], scores_NC: NDArray[np.floating]
 
 def _read_ids_and_texts(table: CsvTable, data: DataConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
     ids = table.column(data.id_column)
-    empty_rows = [f"row {row}" for row, id_ in enumerate(ids, start=1) if not id_.strip()]
+    empty_rows = [f"row {row}" for row, id_ in enumerate(ids, start=1) if _is_blank(id_)]
     if empty_rows:
         raise UserError(
             f"{table.path}: every essay needs an id, but the column {data.id_column!r} is empty in "
@@ -140,7 +146,11 @@ def _read_ids_and_texts(table: CsvTable, data: DataConfig) -> tuple[tuple[str, .
         )
     _refuse_repeated_ids(table.path, ids, data.id_column)
     texts = [text.replace("\r\n", "\n").replace("\r", "\n") for text in table.column(data.text_column)]
-    empty_texts = {row: "is empty" for row, text in enumerate(texts, start=1) if not text.strip()}
+    empty_texts = {
+        row: "has only invisible characters" if text.strip() else "is empty"
+        for row, text in enumerate(texts, start=1)
+        if _is_blank(text)
+    }
     if empty_texts:
         raise UserError(
             f"{table.path}: every essay needs a text, but in the column {data.text_column!r} "
@@ -149,13 +159,19 @@ def _read_ids_and_texts(table: CsvTable, data: DataConfig) -> tuple[tuple[str, .
     return tuple(ids), tuple(texts)
 
 
+def _is_blank(cell: str) -> bool:
+    """Whether nothing of the cell can be seen."""
+    return all(unicodedata.category(char) in _INVISIBLE_CATEGORIES or char in _BLANK_LETTERS for char in cell)
+
+
 def _refuse_repeated_ids(path: Path, ids: Sequence[str], id_column: str) -> None:
     first_row_of: dict[str, int] = {}
     repeated = []
     for row, id_ in enumerate(ids, start=1):
-        first_row = first_row_of.setdefault(id_, row)
+        first_row = first_row_of.setdefault(id_.strip(), row)
         if first_row != row:
-            repeated.append(f"row {row} ({id_column} {shown(id_)}) repeats the id of row {first_row}")
+            but = "" if ids[first_row - 1] == id_ else " but for the spaces around it"
+            repeated.append(f"row {row} ({id_column} {shown(id_)}) repeats the id of row {first_row}{but}")
     if repeated:
         raise UserError(
             f"{path}: ids must be unique in the column {id_column!r}, but {first_few(repeated)}. Remove the "
