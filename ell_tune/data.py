@@ -28,6 +28,8 @@ _INVISIBLE_CATEGORIES = {"Cc", "Cf", "Mn", "Zl", "Zp", "Zs"}
 # Letters and a symbol that Unicode defines as blank: Hangul fillers, and the Braille pattern without dots.
 _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
+_RENAME = "Rename the file's columns to these: a model reads those that it was trained on."
+
 
 class DataConfig(StrictConfig):
     """Which columns of the CSV files hold what, and the range of the scores. The defaults are FB3's."""
@@ -79,8 +81,11 @@ class Essays:
         return digest.hexdigest()
 
 
-def read_labelled(path: Path, data: DataConfig) -> Essays:
+def read_labelled(path: Path, data: DataConfig, of_model: bool = False) -> Essays:
     """Reads essays with a score for every target; other columns are ignored.
+
+    Args:
+        of_model: `data` is that of a trained model, so that an error's advice is to change the file alone.
 
     Raises:
         UserError: the file cannot be read as CSV, lacks a column, or has a row without a unique id, a text
@@ -89,15 +94,23 @@ def read_labelled(path: Path, data: DataConfig) -> Essays:
     table = read_csv(path)
     table.require(
         [data.id_column, data.text_column, *data.targets],
-        "Rename them in the file, or set data.id_column, data.text_column and data.targets.",
+        _RENAME if of_model else "Rename them in the file, or set data.id_column, data.text_column and data.targets.",
     )
     ids, texts = _read_ids_and_texts(table, data)
-    labels = [_read_target(table, target, ids, data) for target in data.targets]
+    advice = (
+        "Correct them, or remove the rows; a model scores in the range of its training."
+        if of_model
+        else "Correct them, remove the rows, or set data.targets, data.min_score and data.max_score to what the file "
+        "holds."
+    )
+    labels = [_read_target(table, target, ids, data, advice) for target in data.targets]
     return Essays(ids, texts, np.array(labels, dtype=np.float32).T.copy())
 
 
 def read_unlabelled(path: Path, data: DataConfig) -> Essays:
-    """Reads essays to be scored. Columns named as targets may be there, and are ignored.
+    """Reads essays for a trained model to score; `data` is that of its training.
+
+    Columns named as targets may be there, and are ignored.
 
     A file that lacks the targets but has other numeric columns is refused: it is most likely the train file
     of another task, and its predictions would be nonsense that looks sound.
@@ -106,10 +119,7 @@ def read_unlabelled(path: Path, data: DataConfig) -> Essays:
         UserError: as `read_labelled`, except for the scores; or the file looks like another task's.
     """
     table = read_csv(path)
-    table.require(
-        [data.id_column, data.text_column],
-        "Rename them in the file, or set data.id_column and data.text_column.",
-    )
+    table.require([data.id_column, data.text_column], _RENAME)
     _refuse_other_task(table, data)
     ids, texts = _read_ids_and_texts(table, data)
     return Essays(ids, texts, None)
@@ -179,7 +189,7 @@ def _refuse_repeated_ids(path: Path, ids: Sequence[str], id_column: str) -> None
         )
 
 
-def _read_target(table: CsvTable, target: str, ids: Sequence[str], data: DataConfig) -> list[float]:
+def _read_target(table: CsvTable, target: str, ids: Sequence[str], data: DataConfig, advice: str) -> list[float]:
     cells = table.column(target)
     complaints = {
         row: complaint
@@ -189,8 +199,7 @@ def _read_target(table: CsvTable, target: str, ids: Sequence[str], data: DataCon
     if complaints:
         raise UserError(
             f"{table.path}: a score must be a number from {data.min_score:g} to {data.max_score:g}, but in "
-            f"the column {target!r} {_rows_with_ids(complaints, ids, data)}. Correct them, remove the rows, "
-            f"or set data.targets, data.min_score and data.max_score to what the file holds."
+            f"the column {target!r} {_rows_with_ids(complaints, ids, data)}. {advice}"
         )
     return [float(cell) for cell in cells]
 

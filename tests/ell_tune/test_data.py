@@ -224,6 +224,17 @@ def test_unlabelled_rows_are_checked_too(tmp_path: Path) -> None:
         read_unlabelled(path, DataConfig())
 
 
+def test_advice_about_a_models_columns_is_what_its_user_can_do(tmp_path: Path) -> None:
+    path = _file(tmp_path, ["a", "t", "9", "2"], header=["text_id", "essay", "syntax", "grammar"])
+    rename = r"Rename the file's columns to these: a model reads those that it was trained on\.$"
+    with pytest.raises(UserError, match=rename):
+        read_unlabelled(path, TWO_TARGETS)
+    with pytest.raises(UserError, match=rename):
+        read_labelled(path, TWO_TARGETS, of_model=True)
+    with pytest.raises(UserError, match=r"has '9'\. Correct them, or remove the rows; a model scores in the range of"):
+        read_labelled(_file(tmp_path, ["a", "t", "9", "2"]), TWO_TARGETS, of_model=True)
+
+
 def test_enough_essays_for_the_folds() -> None:
     essays = _essays(["a", "b", "c"], ["x", "y", "z"], [[1], [2], [3]])
     check_enough_for_folds(essays, Path("train.csv"), 3)
