@@ -122,12 +122,13 @@ def leaderboard(
     """
     from ell_tune.leaderboard import as_rows, as_table
     from ell_tune.study import open_study
+    from ell_tune.study_lock import is_held
 
-    record = open_study(study).record()
+    record, is_searched = open_study(study).record(), is_held(study)
     if as_json:
-        print(json.dumps(as_rows(record), indent=1))
+        print(json.dumps(as_rows(record, is_searched), indent=1))
     else:
-        _out.print(as_table(record))
+        _out.print(as_table(record, is_searched))
 
 
 @app.command()
