@@ -93,15 +93,21 @@ def search(
     from ell_tune.progress import make_display
     from ell_tune.ray_cluster import connected, resources
     from ell_tune.records import TrialState
-    from ell_tune.search import Budget, SearchRequest, check_request
+    from ell_tune.search import Budget, SearchRequest, check_request, finished_record
     from ell_tune.search import search as run_search
 
     seconds = inf if time_budget is None else _seconds(time_budget)
     request = check_request(SearchRequest(space, train, study, settings or [], Budget(trials, seconds)))
-    with connected(address) as dashboard:
-        _print(dashboard)
-        per_trial = resources(cpus_per_trial, gpus_per_trial, max_concurrent, joined=address is not None)
-        record = run_search(request, per_trial, make_display(_out)).record()
+    record = finished_record(request)
+    if record is not None:
+        _print(
+            f"Nothing is left to search: --trials {trials} counts those that the study has. A larger one adds to them."
+        )
+    else:
+        with connected(address) as dashboard:
+            _print(dashboard)
+            per_trial = resources(cpus_per_trial, gpus_per_trial, max_concurrent, joined=address is not None)
+            record = run_search(request, per_trial, make_display(_out)).record()
     if record.trials and all(trial.state == TrialState.FAILED for trial in record.trials):
         raise UserError(
             f"{study}: at least one config must train, but all {len(record.trials)} trials failed; the first, the base "

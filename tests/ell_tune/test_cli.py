@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from command import Run
 from plain_engine import run_all
-from studies import make_source, write_space
+from studies import essays, make_source, write_space
 
 from ell_tune import __version__, cli, engine
-from ell_tune.data import DataConfig, read_labelled
+from ell_tune.csv_table import to_csv
+from ell_tune.data import FB3_TARGETS, DataConfig, read_labelled
 from ell_tune.search import Budget
 from ell_tune.study import open_study
 
@@ -106,6 +107,23 @@ def test_an_unknown_option_is_a_users_mistake_too(run: Run) -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("90m", 5400), ("1h30m", 5400), ("2h", 7200)])
 def test_times(text: str, seconds: float) -> None:
     assert cli._seconds(text) == seconds
+
+
+@pytest.mark.parametrize("trials", [3, 6])
+def test_a_study_that_has_all_trials_is_left_as_it_is(run: Run, study_dir: Path, tmp_path: Path, trials: int) -> None:
+    data, train = essays(), tmp_path / "train.csv"
+    assert data.labels_NC is not None
+    rows = [[*cells, *map(str, scores)] for *cells, scores in zip(data.ids, data.texts, data.labels_NC, strict=True)]
+    train.write_text(to_csv(["text_id", "full_text", *FB3_TARGETS], rows))
+    before = (study_dir / "journal.log").read_bytes()
+    words = ["search", tmp_path / "study.yaml", "--train", train, "--study", study_dir, "--trials", trials]
+    code, out, err = run(*words)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"Nothing is left to search: --trials {trials} counts those that the study has. A larger one adds to them.",
+        f"6 trials in {study_dir}. Next: ell-tune leaderboard {study_dir}",
+    ]
+    assert (study_dir / "journal.log").read_bytes() == before
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
