@@ -12,16 +12,31 @@ import shlex
 import sys
 from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from ell_tune import __version__
 from ell_tune.errors import Interrupted, UserError
+from ell_tune.interruption import sigterm_as_ctrl_c
 from ell_tune.ray_environment import set_ray_environment
 
+
+class _Verbs(TyperGroup):
+    """The verbs; SIGINT or SIGTERM, at whatever moment, ends each with `Interrupted`."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's context is click's
+        try:
+            with sigterm_as_ctrl_c():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:  # Typer would exit without a word
+            raise Interrupted from None
+
+
 app = typer.Typer(
+    cls=_Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -78,15 +93,21 @@ def search(
     from ell_tune.progress import make_display
     from ell_tune.ray_cluster import connected, resources
     from ell_tune.records import TrialState
-    from ell_tune.search import Budget, SearchRequest, check_request
+    from ell_tune.search import Budget, SearchRequest, check_request, finished_record
     from ell_tune.search import search as run_search
 
     seconds = inf if time_budget is None else _seconds(time_budget)
     request = check_request(SearchRequest(space, train, study, settings or [], Budget(trials, seconds)))
-    with connected(address) as dashboard:
-        _print(dashboard)
-        per_trial = resources(cpus_per_trial, gpus_per_trial, max_concurrent, joined=address is not None)
-        record = run_search(request, per_trial, make_display(_out)).record()
+    record = finished_record(request)
+    if record is not None:
+        _print(
+            f"Nothing is left to search: --trials {trials} counts those that the study has. A larger one adds to them."
+        )
+    else:
+        with connected(address) as dashboard:
+            _print(dashboard)
+            per_trial = resources(cpus_per_trial, gpus_per_trial, max_concurrent, joined=address is not None)
+            record = run_search(request, per_trial, make_display(_out)).record()
     if record.trials and all(trial.state == TrialState.FAILED for trial in record.trials):
         raise UserError(
             f"{study}: at least one config must train, but all {len(record.trials)} trials failed; the first, the base "
@@ -107,12 +128,13 @@ def leaderboard(
     """
     from ell_tune.leaderboard import as_rows, as_table
     from ell_tune.study import open_study
+    from ell_tune.study_lock import is_held
 
-    record = open_study(study).record()
+    record, is_searched = open_study(study).record(), is_held(study)
     if as_json:
-        print(json.dumps(as_rows(record), indent=1))
+        print(json.dumps(as_rows(record, is_searched), indent=1))
     else:
-        _out.print(as_table(record))
+        _out.print(as_table(record, is_searched))
 
 
 @app.command()

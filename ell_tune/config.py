@@ -1,10 +1,12 @@
 """Strict configs: the base class of every `Config`, the type helpers that YAML files need, and clear errors."""
 
 import operator
+from collections.abc import Mapping
 from functools import reduce
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ell_tune.dotted import component_models, field_paths, nearest
@@ -21,9 +23,31 @@ class StrictConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_default_variants(cls, values: Any) -> Any:
+        """Lets a mapping without a `name` mean the variant that is the field's default, if that has all its keys."""
+        if not isinstance(values, Mapping):
+            return values
+        return {
+            key: _named(value, cls.model_fields[key]) if key in cls.model_fields else value
+            for key, value in values.items()
+        }
+
+
+def _named(value: Any, info: FieldInfo) -> Any:
+    variants, default = component_models(info.annotation), type(info.default)
+    is_partial = isinstance(value, Mapping) and "name" not in value
+    if len(variants) > 1 and default in variants and is_partial and set(value) <= set(default.model_fields):
+        return {"name": info.default.name, **value}
+    return value
+
 
 def one_of(*configs: type[StrictConfig]) -> Any:
-    """The type of a field that takes one of several component configs, told apart by their `name`."""
+    """The type of a field that takes one of several component configs, told apart by their `name`.
+
+    Without a `name`, a mapping means the field's default variant, as long as that has all of the mapping's keys.
+    """
     return Annotated[reduce(operator.or_, configs), Field(discriminator="name")]
 
 

@@ -32,7 +32,7 @@ class CsvTable:
             lacks = ", ".join(f"{name!r}{self._nearest(name)}" for name in missing)
             raise UserError(
                 f"{self.path}: the columns {', '.join(names)} are needed (spelled exactly so), but the file "
-                f"lacks {lacks}. {self._columns_found()} {advice}"
+                f"lacks {lacks}. Its header has: {', '.join(map(shown, self.columns))}. {advice}"
             )
         repeated = [name for name in names if self.columns.count(name) > 1]
         if repeated:
@@ -45,13 +45,6 @@ class CsvTable:
         by_folded_name = {column.casefold(): column for column in self.columns}
         nearest = get_close_matches(name.casefold(), by_folded_name, n=1)
         return f" (nearest: {by_folded_name[nearest[0]]!r})" if nearest else ""
-
-    def _columns_found(self) -> str:
-        if len(self.columns) == 1:
-            for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-                if separator in self.columns[0]:
-                    return f"Its columns seem to be separated by {name}: save it with commas."
-        return f"Its header has: {', '.join(shown(column) for column in self.columns)}."
 
 
 def shown(cell: str) -> str:
@@ -72,9 +65,12 @@ def read_csv(path: Path) -> CsvTable:
     between records are skipped.
 
     Raises:
-        UserError: there is no such file, or it is not CSV, not UTF-8, empty, or its rows differ in length.
+        UserError: there is no such file, or it is not CSV, not UTF-8, empty, separated by something else than
+            commas, or its rows differ in length.
     """
-    records = _parse(path, _read_text(path))
+    text = _read_text(path)
+    _refuse_other_separator(path, text)
+    records = _parse(path, text)
     if not records:
         raise UserError(f"{path}: a header and one row per essay are needed, but the file is empty.")
     header, *rows = records
@@ -87,6 +83,20 @@ def read_csv(path: Path) -> CsvTable:
             f"{first_few(ragged)}. Put cells with commas or line breaks between double quotes."
         )
     return CsvTable(path, tuple(header), rows)
+
+
+def _refuse_other_separator(path: Path, text: str) -> None:
+    """Tells a header without commas for what it is, before its rows look ragged or their quotes misplaced."""
+    header = text.lstrip("\r\n").partition("\n")[0]
+    goes_on_in_the_next_line = header.count('"') % 2 == 1
+    if "," in header or goes_on_in_the_next_line:
+        return
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in header:
+            raise UserError(
+                f"{path}: columns must be separated by commas, but the header has no comma, and {name} instead. Save "
+                f"the file as CSV with commas (a spreadsheet asks for the separator on export)."
+            )
 
 
 def _parse(path: Path, text: str) -> list[list[str]]:

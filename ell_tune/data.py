@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,13 @@ FB3_TARGETS = ("cohesion", "syntax", "vocabulary", "phraseology", "grammar", "co
 
 # Numbers that need not be scores: a saved pandas index, and identifiers such as prompt_id.
 _INDEX_OR_ID = re.compile(r"|unnamed: \d+|index|(.*_)?id", re.IGNORECASE)
+
+# Spaces, controls, format characters such as the zero-width space, and marks, which need a letter to stand on.
+_INVISIBLE_CATEGORIES = {"Cc", "Cf", "Mn", "Zl", "Zp", "Zs"}
+# Letters and a symbol that Unicode defines as blank: Hangul fillers, and the Braille pattern without dots.
+_BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+
+_RENAME = "Rename the file's columns to these: a model reads those that it was trained on."
 
 
 class DataConfig(StrictConfig):
@@ -73,8 +81,11 @@ class Essays:
         return digest.hexdigest()
 
 
-def read_labelled(path: Path, data: DataConfig) -> Essays:
+def read_labelled(path: Path, data: DataConfig, of_model: bool = False) -> Essays:
     """Reads essays with a score for every target; other columns are ignored.
+
+    Args:
+        of_model: `data` is that of a trained model, so that an error's advice is to change the file alone.
 
     Raises:
         UserError: the file cannot be read as CSV, lacks a column, or has a row without a unique id, a text
@@ -83,15 +94,23 @@ def read_labelled(path: Path, data: DataConfig) -> Essays:
     table = read_csv(path)
     table.require(
         [data.id_column, data.text_column, *data.targets],
-        "Rename them in the file, or set data.id_column, data.text_column and data.targets.",
+        _RENAME if of_model else "Rename them in the file, or set data.id_column, data.text_column and data.targets.",
     )
     ids, texts = _read_ids_and_texts(table, data)
-    labels = [_read_target(table, target, ids, data) for target in data.targets]
+    advice = (
+        "Correct them, or remove the rows; a model scores in the range of its training."
+        if of_model
+        else "Correct them, remove the rows, or set data.targets, data.min_score and data.max_score to what the file "
+        "holds."
+    )
+    labels = [_read_target(table, target, ids, data, advice) for target in data.targets]
     return Essays(ids, texts, np.array(labels, dtype=np.float32).T.copy())
 
 
 def read_unlabelled(path: Path, data: DataConfig) -> Essays:
-    """Reads essays to be scored. Columns named as targets may be there, and are ignored.
+    """Reads essays for a trained model to score; `data` is that of its training.
+
+    Columns named as targets may be there, and are ignored.
 
     A file that lacks the targets but has other numeric columns is refused: it is most likely the train file
     of another task, and its predictions would be nonsense that looks sound.
@@ -100,10 +119,7 @@ def read_unlabelled(path: Path, data: DataConfig) -> Essays:
         UserError: as `read_labelled`, except for the scores; or the file looks like another task's.
     """
     table = read_csv(path)
-    table.require(
-        [data.id_column, data.text_column],
-        "Rename them in the file, or set data.id_column and data.text_column.",
-    )
+    table.require([data.id_column, data.text_column], _RENAME)
     _refuse_other_task(table, data)
     ids, texts = _read_ids_and_texts(table, data)
     return Essays(ids, texts, None)
@@ -132,7 +148,7 @@ def write_scores(path: Path, ids: Sequence[str], scores_NC: NDArray[np.floating]
 
 def _read_ids_and_texts(table: CsvTable, data: DataConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
     ids = table.column(data.id_column)
-    empty_rows = [f"row {row}" for row, id_ in enumerate(ids, start=1) if not id_.strip()]
+    empty_rows = [f"row {row}" for row, id_ in enumerate(ids, start=1) if _is_blank(id_)]
     if empty_rows:
         raise UserError(
             f"{table.path}: every essay needs an id, but the column {data.id_column!r} is empty in "
@@ -140,7 +156,11 @@ def _read_ids_and_texts(table: CsvTable, data: DataConfig) -> tuple[tuple[str, .
         )
     _refuse_repeated_ids(table.path, ids, data.id_column)
     texts = [text.replace("\r\n", "\n").replace("\r", "\n") for text in table.column(data.text_column)]
-    empty_texts = {row: "is empty" for row, text in enumerate(texts, start=1) if not text.strip()}
+    empty_texts = {
+        row: "has only invisible characters" if text.strip() else "is empty"
+        for row, text in enumerate(texts, start=1)
+        if _is_blank(text)
+    }
     if empty_texts:
         raise UserError(
             f"{table.path}: every essay needs a text, but in the column {data.text_column!r} "
@@ -149,13 +169,19 @@ def _read_ids_and_texts(table: CsvTable, data: DataConfig) -> tuple[tuple[str, .
     return tuple(ids), tuple(texts)
 
 
+def _is_blank(cell: str) -> bool:
+    """Whether nothing of the cell can be seen."""
+    return all(unicodedata.category(char) in _INVISIBLE_CATEGORIES or char in _BLANK_LETTERS for char in cell)
+
+
 def _refuse_repeated_ids(path: Path, ids: Sequence[str], id_column: str) -> None:
     first_row_of: dict[str, int] = {}
     repeated = []
     for row, id_ in enumerate(ids, start=1):
-        first_row = first_row_of.setdefault(id_, row)
+        first_row = first_row_of.setdefault(id_.strip(), row)
         if first_row != row:
-            repeated.append(f"row {row} ({id_column} {shown(id_)}) repeats the id of row {first_row}")
+            but = "" if ids[first_row - 1] == id_ else " but for the spaces around it"
+            repeated.append(f"row {row} ({id_column} {shown(id_)}) repeats the id of row {first_row}{but}")
     if repeated:
         raise UserError(
             f"{path}: ids must be unique in the column {id_column!r}, but {first_few(repeated)}. Remove the "
@@ -163,7 +189,7 @@ def _refuse_repeated_ids(path: Path, ids: Sequence[str], id_column: str) -> None
         )
 
 
-def _read_target(table: CsvTable, target: str, ids: Sequence[str], data: DataConfig) -> list[float]:
+def _read_target(table: CsvTable, target: str, ids: Sequence[str], data: DataConfig, advice: str) -> list[float]:
     cells = table.column(target)
     complaints = {
         row: complaint
@@ -173,8 +199,7 @@ def _read_target(table: CsvTable, target: str, ids: Sequence[str], data: DataCon
     if complaints:
         raise UserError(
             f"{table.path}: a score must be a number from {data.min_score:g} to {data.max_score:g}, but in "
-            f"the column {target!r} {_rows_with_ids(complaints, ids, data)}. Correct them, remove the rows, "
-            f"or set data.targets, data.min_score and data.max_score to what the file holds."
+            f"the column {target!r} {_rows_with_ids(complaints, ids, data)}. {advice}"
         )
     return [float(cell) for cell in cells]
 

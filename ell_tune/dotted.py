@@ -96,11 +96,11 @@ def field_paths(config: type[BaseModel], prefix: str = "") -> list[str]:
     return list(paths)
 
 
-def nearest(word: str, choices: list[str]) -> str:
-    """A sentence that names what `word` may have meant, or every choice where nothing is near."""
+def nearest(word: str, choices: list[str], shown: list[str] | None = None) -> str:
+    """A sentence that names what `word` may have meant, or every choice (the `shown` ones) where nothing is near."""
     near = get_close_matches(word, choices, n=3, cutoff=0.5)
     if not near:  # the last part alone may be right: `lr` for `optimizer.lr`
         near = [choice for choice in choices if choice.rsplit(".", 1)[-1] == word.rsplit(".", 1)[-1]][:3]
     if near:
         return f"Did you mean {' or '.join(near)}?"
-    return f"The choices are {', '.join(choices)}."
+    return f"The choices are {', '.join(shown or choices)}."

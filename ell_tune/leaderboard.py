@@ -7,15 +7,21 @@ from rich.text import Text
 
 from ell_tune.progress import STYLES, distinguishing, duration
 from ell_tune.ranking import ranked
-from ell_tune.records import StudyRecord
+from ell_tune.records import StudyRecord, TrialRecord, TrialState
+
+_INTERRUPTED = "interrupted"
 
 
-def as_rows(record: StudyRecord) -> list[dict[str, Any]]:
-    """The leaderboard as plain data, one flat row a trial but for its config."""
+def as_rows(record: StudyRecord, is_searched: bool) -> list[dict[str, Any]]:
+    """The leaderboard as plain data, one flat row a trial but for its config.
+
+    Args:
+        is_searched: whether a search of the study is alive; without one, no trial of it is running.
+    """
     return [
         {
             "number": trial.number,
-            "state": str(trial.state),
+            "state": _state(trial, is_searched),
             "score": trial.score,
             "steps": trial.steps,
             "seconds": round(trial.seconds, 3),
@@ -26,8 +32,8 @@ def as_rows(record: StudyRecord) -> list[dict[str, Any]]:
     ]
 
 
-def as_table(record: StudyRecord) -> Table:
-    """The leaderboard for a terminal."""
+def as_table(record: StudyRecord, is_searched: bool) -> Table:
+    """The leaderboard for a terminal; see `as_rows`."""
     table = Table(title=f"{record.name}: MCRMSE on one fold, lower is better", title_justify="left")
     for header, justify in (("trial", "right"), ("state", "left"), ("score", "right"), ("steps", "right")):
         table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
@@ -37,12 +43,19 @@ def as_table(record: StudyRecord) -> Table:
         fields = Text(distinguishing(trial))
         if trial.reason:
             fields.append(f"\n{trial.reason}", style="dim")
+        state = _state(trial, is_searched)
+        if state == _INTERRUPTED:
+            fields.append("\nthe next `ell-tune search` into this study goes on with it", style="dim")
         table.add_row(
             str(trial.number),
-            Text(trial.state, style=STYLES[trial.state]),
+            Text(state, style=STYLES[trial.state]),
             "-" if trial.score is None else f"{trial.score:.4f}",
             f"{trial.steps}/{record.num_steps}",
             duration(trial.seconds),
             fields,
         )
     return table
+
+
+def _state(trial: TrialRecord, is_searched: bool) -> str:
+    return _INTERRUPTED if trial.state == TrialState.RUNNING and not is_searched else str(trial.state)

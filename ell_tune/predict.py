@@ -41,7 +41,7 @@ def score_file(model_dir: Path, labelled_path: Path) -> Scored:
         UserError: something wrong with the model folder or the essays.
     """
     model = load_model(model_dir)
-    essays = read_labelled(labelled_path, model.data)
+    essays = read_labelled(labelled_path, model.data, of_model=True)
     assert essays.labels_NC is not None
     scores_NC = predict(model_dir, model, list(essays.texts))
     with open(model_dir / "folds.csv", encoding="utf-8", newline="") as file:

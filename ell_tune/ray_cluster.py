@@ -10,7 +10,8 @@ from math import floor
 import ray
 
 from ell_tune.engine import Resources
-from ell_tune.errors import UserError
+from ell_tune.errors import Interrupted, UserError
+from ell_tune.interruption import sigterm_as_ctrl_c
 
 _PORT_SECONDS = 10
 
@@ -21,6 +22,7 @@ def connected(address: str | None) -> Iterator[str]:
 
     Raises:
         UserError: no cluster answers at `address`.
+        Interrupted: SIGTERM while Ray starts.
     """
     if address is not None and "://" in address:
         raise UserError(
@@ -36,11 +38,16 @@ def connected(address: str | None) -> Iterator[str]:
             f"cannot be joined: {str(error).strip().splitlines()[0]} Start one with `ray start --head`, or leave "
             f"--address out to run on this machine alone."
         ) from None
+    except SystemExit:  # while Ray starts, a handler of its own ends its processes at SIGTERM and exits
+        raise Interrupted from None
     try:
         url = getattr(context, "dashboard_url", None)
-        yield (
-            f"Ray dashboard: http://{url} (its token: `ray get-auth-token`)" if url else "Ray runs without a dashboard"
-        )
+        with sigterm_as_ctrl_c():  # Ray's handler from now on would print the stack of every thread
+            yield (
+                f"Ray dashboard: http://{url} (its token: `ray get-auth-token`)"
+                if url
+                else "Ray runs without a dashboard"
+            )
     finally:
         ray.shutdown()
 

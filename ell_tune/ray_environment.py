@@ -10,6 +10,7 @@ _ALWAYS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the engine has its own
     "TUNE_GLOBAL_CHECKPOINT_S": "600",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "180",  # on a busy machine the default of 60 left a search without one
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 # Without it Ray listens on every interface. With it, whatever its name says, a local Ray listens on loopback only.

@@ -19,7 +19,7 @@ from ell_tune.errors import UserError
 from ell_tune.folds import load_folds, make_folds
 from ell_tune.jobs import Job, JobEnd
 from ell_tune.progress import Display, Plan
-from ell_tune.records import TrialRecord
+from ell_tune.records import StudyRecord, TrialRecord
 from ell_tune.samplers import make_sampler
 from ell_tune.search_spec import SearchSpec, load_search_spec
 from ell_tune.study import (
@@ -218,6 +218,16 @@ def check_request(request: SearchRequest) -> CheckedSearch:
     return CheckedSearch(request, spec, essays)
 
 
+def finished_record(checked: CheckedSearch) -> StudyRecord | None:
+    """The study as it is, where it has all the trials asked for and each has ended: nothing is left to search."""
+    request = checked.request
+    if not study_exists(request.study_dir):
+        return None
+    record = open_study(request.study_dir).record()
+    is_finished = len(record.trials) >= request.budget.num_trials and all(trial.ended for trial in record.trials)
+    return record if is_finished else None
+
+
 def search(checked: CheckedSearch, resources: Resources, display: Display) -> Study:
     """Starts a study or goes on with it, on the Ray cluster that this process is connected to.
 
@@ -236,9 +246,12 @@ def search(checked: CheckedSearch, resources: Resources, display: Display) -> St
         tracker = make_tracker(spec.tracking, study.name, request.study_dir / "tracking")
         source = SearchSource(study, spec, request.budget, display, tracker)
         seconds_left = request.budget.seconds - source.seconds()
-        plan = Plan("search", "trial", request.budget.num_trials, seconds_left, source.rungs)
+        trials = study.record().trials
+        # Of fewer trials than the study has, those interrupted still go on to their end.
+        num_trials = max(request.budget.num_trials, len(trials))
+        plan = Plan("search", "trial", num_trials, seconds_left, source.rungs)
         try:
-            with display.running(plan, study.record().trials):
+            with display.running(plan, trials):
                 run_jobs(source, workload, essays.texts, resources)
         finally:
             source.note_time()

@@ -114,10 +114,12 @@ class _Reader:
         try:
             return validate(config, values)
         except InvalidConfig as error:
+            where = (*yaml_path, error.path)
             section = "".join(f"[{key}]" if isinstance(key, int) else key for key in yaml_path)
-            raise self._document.error(
-                (*yaml_path, error.path), f"{section}{'.' if error.path else ': '}{error}"
-            ) from None
+            prefix = f"{section}{'.' if error.path else ': '}"
+            if section == "base" and self._document.setting(where) is not None:
+                prefix = ""  # `--set` takes the paths of `base` without it
+            raise self._document.error(where, f"{prefix}{error}") from None
 
     def _space(self) -> Space:
         fixed, clauses = self._document.mapping("base"), self._document.clauses

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from ell_tune.domain_clauses import is_under
-from ell_tune.dotted import expand, get_at, merged, nearest, set_at
+from ell_tune.dotted import expand, field_paths, get_at, merged, nearest, set_at
 from ell_tune.errors import UserError
 from ell_tune.yaml_source import YamlPath, load_yaml, parse_yaml_value, split_keys
 
@@ -55,13 +55,19 @@ class SpaceDocument:
 
     def error(self, yaml_path: YamlPath, message: str) -> UserError:
         """What is wrong with the value at a path, and where that value stands."""
+        setting = self.setting(yaml_path)
+        where = self._source.where(yaml_path) if setting is None else f"{self._source.path} with --set {setting}"
+        return UserError(f"{where}: {message}{'' if message.endswith(('.', '?')) else '.'}")
+
+    def setting(self, yaml_path: YamlPath) -> str | None:
+        """The setting that the value at a path, or a value inside it, comes from; None for one of the file."""
         keys = split_keys(yaml_path)
-        where = self._source.where(yaml_path)
+        found = None
         for path, setting in self._settings.items():
             is_inside = len(keys) > 1 and path[: len(keys)] == keys
             if is_inside or keys[: len(path)] == path:
-                where = f"{self._source.path} with --set {setting}"
-        return UserError(f"{where}: {message}{'' if message.endswith(('.', '?')) else '.'}")
+                found = setting
+        return found
 
     def apply(self, setting: str, models: Mapping[str, type[BaseModel]]) -> None:
         """Lays a setting, `PATH=VALUE`, over the section that its path begins with, or over `base`.
@@ -70,8 +76,12 @@ class SpaceDocument:
 
         Args:
             models: the config of every section that can be set, `base` among them.
+
+        Raises:
+            UserError: no PATH=VALUE, or no such path; or a section would be of the wrong kind.
         """
         path, value = _parsed(setting)
+        _check_path(path.removeprefix("base."), setting, models)
         section, _, rest = path.partition(".")
         if section == "base" or section not in models:
             section, rest = "base", path.removeprefix("base.")
@@ -118,6 +128,20 @@ def _needed(section: str, value: Any) -> str | None:
         case _:
             is_right, needed = value is None or isinstance(value, Mapping), "a mapping (`path: value`)"
     return None if is_right else needed
+
+
+def _check_path(path: str, setting: str, models: Mapping[str, type[BaseModel]]) -> None:
+    """Refuses a path that leads nowhere, as the user typed it and with the nearest that could be typed."""
+    known = field_paths(models["base"])
+    for section, model in models.items():
+        if section != "base":
+            known += [section, *field_paths(model, f"{section}.")]
+    ancestor = path
+    while ancestor and ancestor not in known:
+        ancestor = ancestor.rpartition(".")[0]
+    children = [other for other in known if other.rpartition(".")[0] == ancestor]
+    if ancestor != path and children:  # without children it is a plain value, which may be a mapping of any keys
+        raise UserError(f"--set {setting}: there is no field {path}. {nearest(path, known, children)}")
 
 
 def _parsed(setting: str) -> tuple[str, Any]:

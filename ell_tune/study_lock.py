@@ -35,6 +35,21 @@ def hold_study(study_dir: Path) -> Iterator[None]:
         yield
 
 
+def is_held(study_dir: Path) -> bool:
+    """Whether a process that is alive searches the study now.
+
+    Asking takes the lock for an instant, but shared, so that readers are never refused for one another.
+    """
+    try:
+        with open(study_dir / "holder.json", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:  # made, and not searched yet
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _holder(text: str) -> str:
     try:
         holder = json.loads(text)

@@ -1,19 +1,22 @@
 """The command as a user types it: what it prints, what it leaves, and its exit codes."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from command import Run
 from plain_engine import run_all
-from studies import make_source, write_space
+from studies import essays, make_source, write_space
 
-from ell_tune import __version__, cli
-from ell_tune.data import DataConfig, read_labelled
+from ell_tune import __version__, cli, engine
+from ell_tune.csv_table import to_csv
+from ell_tune.data import FB3_TARGETS, DataConfig, read_labelled
 from ell_tune.search import Budget
 from ell_tune.study import open_study
 
@@ -104,6 +107,40 @@ def test_an_unknown_option_is_a_users_mistake_too(run: Run) -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("90m", 5400), ("1h30m", 5400), ("2h", 7200)])
 def test_times(text: str, seconds: float) -> None:
     assert cli._seconds(text) == seconds
+
+
+@pytest.mark.parametrize("trials", [3, 6])
+def test_a_study_that_has_all_trials_is_left_as_it_is(run: Run, study_dir: Path, tmp_path: Path, trials: int) -> None:
+    data, train = essays(), tmp_path / "train.csv"
+    assert data.labels_NC is not None
+    rows = [[*cells, *map(str, scores)] for *cells, scores in zip(data.ids, data.texts, data.labels_NC, strict=True)]
+    train.write_text(to_csv(["text_id", "full_text", *FB3_TARGETS], rows))
+    before = (study_dir / "journal.log").read_bytes()
+    words = ["search", tmp_path / "study.yaml", "--train", train, "--study", study_dir, "--trials", trials]
+    code, out, err = run(*words)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"Nothing is left to search: --trials {trials} counts those that the study has. A larger one adds to them.",
+        f"6 trials in {study_dir}. Next: ell-tune leaderboard {study_dir}",
+    ]
+    assert (study_dir / "journal.log").read_bytes() == before
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+def test_whatever_interrupts_a_command_it_says_how_to_go_on(
+    run: Run, study_dir: Path, monkeypatch: pytest.MonkeyPatch, signals: list[signal.Signals]
+) -> None:
+    def interrupted(_: Path) -> None:
+        with engine._interrupts(engine._Run(source=None)) if len(signals) > 1 else nullcontext():  # type: ignore[arg-type]
+            for number in signals:
+                os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("ell_tune.study.open_study", interrupted)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    code, out, err = run("leaderboard", study_dir)
+    assert (code, out) == (130, "")
+    assert err == "Interrupted. The same command goes on from where this one stopped.\n"
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 def test_a_study_goes_on_only_with_its_own_essays_and_space(run: Run, tmp_path: Path, ray_address: str) -> None:

@@ -1,5 +1,6 @@
 """Strict configs: what they refuse, and that the refusal names the dotted path, the value and the choices."""
 
+from copy import deepcopy
 from typing import Any, Literal
 
 import pytest
@@ -34,6 +35,10 @@ class Training(StrictConfig):
         return self
 
 
+class Trained(StrictConfig):
+    pooling: one_of(Mean, Lstm) = Lstm(size=64)  # type: ignore[valid-type]
+
+
 class Model(StrictConfig):
     pooling: one_of(Mean, Lstm) = Mean()  # type: ignore[valid-type]
     second: or_off(one_of(Mean, Lstm)) = None  # type: ignore[valid-type]
@@ -58,6 +63,29 @@ def test_a_mapping_switches_a_component_on_with_its_defaults() -> None:
     assert model.swa == Swa()
     assert model.second == Lstm(size=64)
     assert validate(Model, model.model_dump()) == model
+
+
+@pytest.mark.parametrize(
+    ("values", "pooling"),
+    [
+        ({}, Lstm(size=64)),
+        ({"pooling": {}}, Lstm()),
+        ({"pooling": {"mean": 0.5}}, Lstm(mean=0.5)),
+        ({"pooling": {"name": "lstm", "mean": 0.5}}, Lstm(mean=0.5)),
+        ({"pooling": {"name": "mean"}}, Mean()),
+    ],
+)
+def test_without_a_name_a_mapping_means_the_default_variant(values: Any, pooling: StrictConfig) -> None:
+    before = deepcopy(values)
+    assert validate(Trained, values) == Trained(pooling=pooling)
+    assert values == before
+
+
+def test_what_the_default_variant_lacks_needs_a_name() -> None:
+    with pytest.raises(InvalidConfig, match=r"one of mean, lstm\), got \{'siz': 2\}"):
+        validate(Trained, {"pooling": {"siz": 2}})
+    with pytest.raises(InvalidConfig, match=r"^pooling.size: input should be less than or equal to 512, got 513"):
+        validate(Trained, {"pooling": {"size": 513}})
 
 
 def test_a_config_cannot_be_changed() -> None:

@@ -91,11 +91,29 @@ def test_names_the_nearest_column(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs")])
-def test_recognises_another_separator(tmp_path: Path, separator: str, name: str) -> None:
-    table = read_csv(_table(tmp_path, separator.join(["text_id", "full_text"])))
-    with pytest.raises(UserError, match=f"separated by {name}: save it with commas"):
-        table.require(["text_id"], "")
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("id;text\na;b\n", "semicolons"),
+        ("id;text;grammar\na;Well, I think, yes;3\n", "semicolons"),  # ragged, were it read with commas
+        ('\n"id";"text"\r\n"a";"b"\r\n', "semicolons"),  # and here its quotes would be misplaced
+        ("id\ttext\na\tb, c\n", "tabs"),
+    ],
+)
+def test_recognises_another_separator(tmp_path: Path, content: str, found: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(content, newline="")
+    with pytest.raises(UserError) as error:
+        read_csv(path)
+    assert str(error.value).startswith(
+        f"{path}: columns must be separated by commas, but the header has no comma, and {found} instead. Save the file"
+    )
+
+
+def test_semicolons_and_tabs_in_cells_separate_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('"id;\nof it",text\na;b,c\td\n')
+    assert read_csv(path).rows == [["a;b", "c\td"]]
 
 
 def test_refuses_an_ambiguous_column(tmp_path: Path) -> None:

@@ -120,6 +120,15 @@ def test_fingerprint_tells_contents_apart() -> None:
             ["b", " \n ", "3", "2"],
             "needs a text, but in the column 'full_text' row 2 (text_id 'b') is empty.",
         ),
+        (
+            ["b", "\u200b \ufeff\u2060\u00ad\u2800\u3164\ufe0f\n", "3", "2"],
+            "needs a text, but in the column 'full_text' row 2 (text_id 'b') has only invisible characters.",
+        ),
+        (["\u200b", "t", "3", "2"], "every essay needs an id, but the column 'text_id' is empty in row 2."),
+        (
+            [" a\t", "u", "3", "2"],
+            "column 'text_id', but row 2 (text_id ' a\\t') repeats the id of row 1 but for the spaces around it.",
+        ),
         (["b", "t", "3", ""], "in the column 'grammar' row 2 (text_id 'b') is empty."),
         (["b", "t", "x", "2"], "in the column 'syntax' row 2 (text_id 'b') has 'x', which is not a number."),
         (["b", "t", "3,5", "2"], "row 2 (text_id 'b') has '3,5', which is not a number."),
@@ -135,6 +144,11 @@ def test_fingerprint_tells_contents_apart() -> None:
 )
 def test_refuses_a_bad_row(tmp_path: Path, second_row: list[str], message: str) -> None:
     assert message in _refused(_file(tmp_path, GOOD_ROW, second_row))
+
+
+@pytest.mark.parametrize("text", ["日本語", "e\u0301", "नमस्ते", "\u200b.", "👍\ufe0f", "مرحبا"])
+def test_a_text_in_any_script_is_one(tmp_path: Path, text: str) -> None:
+    assert read_labelled(_file(tmp_path, [" a", text, "3", "2"]), TWO_TARGETS).texts == (text,)
 
 
 def test_shows_the_first_bad_rows_and_counts_the_rest(tmp_path: Path) -> None:
@@ -208,6 +222,17 @@ def test_unlabelled_rows_are_checked_too(tmp_path: Path) -> None:
     path = _file(tmp_path, ["a", "t"], header=["text_id", "essay"])
     with pytest.raises(UserError, match="lacks 'full_text'"):
         read_unlabelled(path, DataConfig())
+
+
+def test_advice_about_a_models_columns_is_what_its_user_can_do(tmp_path: Path) -> None:
+    path = _file(tmp_path, ["a", "t", "9", "2"], header=["text_id", "essay", "syntax", "grammar"])
+    rename = r"Rename the file's columns to these: a model reads those that it was trained on\.$"
+    with pytest.raises(UserError, match=rename):
+        read_unlabelled(path, TWO_TARGETS)
+    with pytest.raises(UserError, match=rename):
+        read_labelled(path, TWO_TARGETS, of_model=True)
+    with pytest.raises(UserError, match=r"has '9'\. Correct them, or remove the rows; a model scores in the range of"):
+        read_labelled(_file(tmp_path, ["a", "t", "9", "2"]), TWO_TARGETS, of_model=True)
 
 
 def test_enough_essays_for_the_folds() -> None:

@@ -14,7 +14,7 @@ def test_rows_hold_every_trial_the_best_first_with_what_it_is() -> None:
         trial(2, None, state=TrialState.FAILED, reason="diverged", curve={1: math.inf}),
         trial(3, 0.45),
     )
-    rows = as_rows(record)
+    rows = as_rows(record, is_searched=True)
     assert [row["number"] for row in rows] == [3, 0, 1, 2]
     assert [row["state"] for row in rows] == ["complete", "complete", "stopped", "failed"]
     assert [row["score"] for row in rows] == [0.45, 0.47, 0.44, None]
@@ -27,7 +27,18 @@ def test_the_table_shows_states_scores_and_reasons() -> None:
     record = study(trial(0, 0.47123), trial(1, None, state=TrialState.FAILED, reason="diverged at step 1"))
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(as_table(record))
+        console.print(as_table(record, is_searched=True))
     text = capture.get()
     assert "0.4712" in text and "complete" in text
     assert "failed" in text and "diverged at step 1" in text
+
+
+def test_without_a_search_a_trial_in_flight_is_interrupted() -> None:
+    record = study(trial(0, 0.47), trial(1, 0.45, state=TrialState.RUNNING, steps=2))
+    assert [row["state"] for row in as_rows(record, is_searched=True)] == ["complete", "running"]
+    assert [row["state"] for row in as_rows(record, is_searched=False)] == ["complete", "interrupted"]
+    console = Console(width=140)
+    with console.capture() as capture:
+        console.print(as_table(record, is_searched=False))
+    assert "running" not in capture.get() and "interrupted" in capture.get()
+    assert "the next `ell-tune search` into this study goes on with it" in capture.get()

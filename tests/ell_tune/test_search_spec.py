@@ -225,12 +225,11 @@ def test_tells_a_mistake_with_its_line(load: Load, text: str, message: str) -> N
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("x=99", "base.x: input should be less than or equal to 10, got 99."),
-        ("xx=1", "base.xx: there is no such field. Did you mean x?"),
-        ("study.sed=1", "study.sed: there is no such field. Did you mean seed or scheduler?"),
-        ("trainable=json", "base.trainable: there is no such field. The choices are x, y, shape, bonus, evaluations, "
-         "seconds_per_step, fault."),
-        ("shape.power=2", "base.shape: a mapping with a `name` is needed (`{name: ...}`, one of plain, curved), "
+        ("x=99", "x: input should be less than or equal to 10, got 99."),
+        ("base.x=99", "x: input should be less than or equal to 10, got 99."),
+        ("x.y=1", "x: input should be a valid number, got {'y': 1}."),
+        ("study.num_folds=1", "study.num_folds: input should be greater than or equal to 2, got 1."),
+        ("shape.power=2", "shape: a mapping with a `name` is needed (`{name: ...}`, one of plain, curved), "
          "got {'power': 2}."),
     ],
 )  # fmt: skip
@@ -238,6 +237,25 @@ def test_tells_a_mistake_with_its_setting(load: Load, setting: str, message: str
     with pytest.raises(UserError) as refusal:
         load(SEARCH, setting)
     assert str(refusal.value) == f"space.yaml with --set {setting}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("xx=1", "there is no field xx. Did you mean x?"),
+        ("base.xx=1", "there is no field xx. Did you mean x?"),
+        ("power=3", "there is no field power. Did you mean shape.power?"),
+        ("shape.powr=3", "there is no field shape.powr. Did you mean shape.power or shape or shape.name?"),
+        ("study.sed=1", "there is no field study.sed. Did you mean study.seed or study.scheduler or study.fold?"),
+        ("bonus.zzz=1", "there is no field bonus.zzz. Did you mean bonus or bonus.amount?"),
+        ("zzz=1", "there is no field zzz. The choices are x, y, shape, bonus, evaluations, seconds_per_step, fault, "
+         "data, study, tracking."),
+    ],
+)  # fmt: skip
+def test_a_setting_of_no_field_names_what_could_be_typed(load: Load, setting: str, message: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        load(SEARCH, setting)
+    assert str(refusal.value) == f"--set {setting}: {message}"
 
 
 def test_tells_where_a_trainable_is_named_that_is_none(tmp_path: Path) -> None:

