@@ -12,7 +12,7 @@ import shlex
 import sys
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,6 +22,9 @@ from ell_tune import __version__
 from ell_tune.errors import Interrupted, UserError
 from ell_tune.interruption import sigterm_as_ctrl_c
 from ell_tune.ray_environment import set_ray_environment
+
+if TYPE_CHECKING:
+    from ell_tune.pseudo_labels import PseudoEssays
 
 
 class _Verbs(TyperGroup):
@@ -58,6 +61,15 @@ ConcurrentOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option(help="A running Ray cluster: auto or HOST:6379. Default: this machine.")
 ]
+PseudoOption = Annotated[
+    Path | None, typer.Option("--pseudo", help="Essays without scores to pre-train on.", metavar="UNLABELLED.csv")
+]
+PseudoModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--pseudo-model", help="The model that scores them: of the same essays and folds.", metavar="MODEL_DIR"
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -80,6 +92,8 @@ def search(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Fix a field; may be given more than once.")
     ] = None,
+    pseudo: PseudoOption = None,
+    pseudo_model: PseudoModelOption = None,
     cpus_per_trial: CpusOption = 1.0,
     gpus_per_trial: GpusOption = None,
     max_concurrent: ConcurrentOption = None,
@@ -91,13 +105,18 @@ def search(
     """
     set_ray_environment(address)
     from ell_tune.progress import make_display
+    from ell_tune.pseudo_labels import pseudo_request
     from ell_tune.ray_cluster import connected, resources
     from ell_tune.records import TrialState
     from ell_tune.search import Budget, SearchRequest, check_request, finished_record
     from ell_tune.search import search as run_search
 
     seconds = inf if time_budget is None else _seconds(time_budget)
-    request = check_request(SearchRequest(space, train, study, settings or [], Budget(trials, seconds)))
+    asked = SearchRequest(
+        space, train, study, settings or [], Budget(trials, seconds), pseudo_request(pseudo, pseudo_model)
+    )
+    request = check_request(asked)
+    _print_pseudo(request.pseudo)
     record = finished_record(request)
     if record is not None:
         _print(
@@ -176,6 +195,8 @@ def retrain(
     train: TrainOption,
     out: Annotated[Path, typer.Option(metavar="MODEL_DIR", help="The model folder to write, or to go on with.")],
     folds: Annotated[int, typer.Option(min=2, help="Folds; every config is trained once for each.")] = 5,
+    pseudo: PseudoOption = None,
+    pseudo_model: PseudoModelOption = None,
     cpus_per_trial: CpusOption = 1.0,
     gpus_per_trial: GpusOption = None,
     max_concurrent: ConcurrentOption = None,
@@ -187,11 +208,13 @@ def retrain(
     """
     set_ray_environment(address)
     from ell_tune.progress import make_display
+    from ell_tune.pseudo_labels import pseudo_request
     from ell_tune.ray_cluster import connected, resources
     from ell_tune.retrain import prepare_retraining
     from ell_tune.retrain import retrain as run_retrain
 
-    plan = prepare_retraining(configs, train, out, folds)
+    plan = prepare_retraining(configs, train, out, folds, pseudo_request(pseudo, pseudo_model))
+    _print_pseudo(plan.pseudo)
     with connected(address) as dashboard:
         _print(dashboard)
         per_trial = resources(cpus_per_trial, gpus_per_trial, max_concurrent, joined=address is not None)
@@ -261,6 +284,14 @@ def sample_data(
 
 def _print(line: str) -> None:
     _out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_pseudo(pseudo: "PseudoEssays | None") -> None:
+    if pseudo is not None:
+        _print(
+            f"Pseudo-labels: {len(pseudo.essays)} essays, scored for each fold by the members of {pseudo.model_dir} "
+            f"that were trained without it; {pseudo.num_dropped} dropped, which are training essays too"
+        )
 
 
 def _seconds(text: str) -> float:

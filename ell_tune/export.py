@@ -58,6 +58,10 @@ def export(study: Study, num_best: int, out_dir: Path) -> list[Path]:
             f"# Trial {trial.number} of study {record.name}: score {trial.score:.4f} on one fold.\n"
             f"# A search flatters its leader; `ell-tune retrain` gives the cross-validated score.\n"
         )
+        if record.provenance.get("pseudo") is not None:
+            header += (
+                "# It was pre-trained on pseudo-labels: give `retrain` the search's --pseudo and --pseudo-model.\n"
+            )
         write_whole(path, header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         paths.append(path)
     return paths

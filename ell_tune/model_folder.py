@@ -7,6 +7,7 @@ members/NAME/weights/   what the trainable's `predict` needs
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,13 @@ def load_model(model_dir: Path) -> Model:
 
 def predict(model_dir: Path, model: Model, texts: list[str]) -> NDArray[np.float64]:
     """The mean of all members' scores for each essay, clipped to the score range: [num_essays, num_targets]."""
-    total = np.zeros((len(texts), len(model.data.targets)))
-    for member in model.members:
+    return np.clip(mean_scores(model_dir, model.members, model.data, texts), model.data.min_score, model.data.max_score)
+
+
+def mean_scores(model_dir: Path, members: Sequence[Member], data: DataConfig, texts: list[str]) -> NDArray[np.float64]:
+    """The mean of some members' scores for each essay, unclipped: [num_essays, num_targets]."""
+    total = np.zeros((len(texts), len(data.targets)))
+    for member in members:
         weights_dir = model_dir / "members" / member.name / "weights"
         total += load_trainable(member.trainable).predict(weights_dir, texts)
-    return np.clip(total / len(model.members), model.data.min_score, model.data.max_score)
+    return total / len(members)

@@ -26,6 +26,7 @@ from ell_tune.metrics import mcrmse, rmse_per_target
 from ell_tune.model_folder import Member, Model, save_model
 from ell_tune.progress import Display, Plan
 from ell_tune.provenance import provenance
+from ell_tune.pseudo_labels import PseudoEssays, PseudoRequest, check_pseudo
 from ell_tune.records import TrialRecord, TrialState
 from ell_tune.trainable import Progress
 from ell_tune.worker import RESULT_ITEM, WEIGHTS_ITEM, Workload
@@ -92,6 +93,7 @@ class Retraining:
     configs: tuple[ExportedConfig, ...]
     essays: Essays
     folds: Folds
+    pseudo: PseudoEssays | None
     model_dir: Path
 
     @property
@@ -104,18 +106,18 @@ class Retraining:
         """The root of the members' artifact folders."""
         return self.common.artifacts or str((self.model_dir / "members").resolve())
 
-    @property
-    def workload(self) -> Workload:
-        """What its jobs share."""
-        name, data = self.common.trainable_name, self.common.data
-        return Workload.of(name, data, self.essays, self.folds, self.artifacts, keeps_weights=True)
 
-
-def prepare_retraining(config_paths: Sequence[Path], train_path: Path, model_dir: Path, num_folds: int) -> Retraining:
+def prepare_retraining(
+    config_paths: Sequence[Path],
+    train_path: Path,
+    model_dir: Path,
+    num_folds: int,
+    pseudo_request: PseudoRequest | None = None,
+) -> Retraining:
     """Reads the configs and the essays, and makes the folds.
 
     Raises:
-        UserError: something wrong with a config, the essays or the folder.
+        UserError: something wrong with a config, the essays, the folder or what pseudo-labels are to be made of.
     """
     configs = [load_exported(path) for path in config_paths]
     first = configs[0]
@@ -129,7 +131,11 @@ def prepare_retraining(config_paths: Sequence[Path], train_path: Path, model_dir
     check_enough_for_folds(essays, train_path, num_folds)
     _check_model_dir(model_dir)
     folds = make_folds(essays, num_folds, first.seed)
-    return Retraining(tuple(config_paths), tuple(configs), essays, folds, model_dir)
+    pseudo = None
+    if pseudo_request is not None:
+        _check_two_models(pseudo_request.model_dir, model_dir)
+        pseudo = check_pseudo(pseudo_request, essays, folds, first.data, range(num_folds))
+    return Retraining(tuple(config_paths), tuple(configs), essays, folds, pseudo, model_dir)
 
 
 def retrain(plan: Retraining, resources: Resources, display: Display) -> Model:
@@ -147,12 +153,23 @@ def retrain(plan: Retraining, resources: Resources, display: Display) -> Model:
     missing = [job for job in jobs if RESULT_ITEM not in ArtifactFolder(plan.artifacts, job.name).names()]
     source = FixedSource(missing, display)
     if missing:
-        with display.running(Plan("retrain", "member", len(missing)), []):
-            run_jobs(source, plan.workload, plan.essays.texts, resources)
+        _run(plan, source, len(missing), resources, display)
     if source.failures:
         name, reason = next(iter(source.failures.items()))
         raise UserError(f"{plan.model_dir}: every member must train to its end, but {name} did not: {reason}.")
     return _assemble(plan, jobs)
+
+
+def _run(plan: Retraining, source: FixedSource, num_jobs: int, resources: Resources, display: Display) -> None:
+    texts, pseudo_labels = plan.essays.texts, None
+    if plan.pseudo is not None:
+        texts, pseudo_labels = texts + plan.pseudo.essays.texts, plan.pseudo.labels(plan.model_dir)
+    name, data = plan.common.trainable_name, plan.common.data
+    workload = Workload.of(
+        name, data, plan.essays, plan.folds, plan.artifacts, keeps_weights=True, pseudo_labels=pseudo_labels
+    )
+    with display.running(Plan("retrain", "member", num_jobs), []):
+        run_jobs(source, workload, texts, resources)
 
 
 def _check_model_dir(model_dir: Path) -> None:
@@ -164,13 +181,22 @@ def _check_model_dir(model_dir: Path) -> None:
         )
 
 
+def _check_two_models(pseudo_model_dir: Path, model_dir: Path) -> None:
+    if pseudo_model_dir.resolve() == model_dir.resolve():
+        raise UserError(
+            f"--out: the new model needs a folder of its own, but {model_dir} is also the --pseudo-model, which would "
+            f"be overwritten. Give another --out."
+        )
+
+
 def _jobs(plan: Retraining) -> list[Job]:
     """Every config on every fold. A job's name holds a hash of all that its result depends on."""
     jobs = []
     for index, item in enumerate(plan.configs):
         config = item.config.model_dump()
-        identity = json.dumps([config, item.seed, plan.essays.fingerprint, plan.folds.fingerprint], sort_keys=True)
-        digest = sha256(identity.encode()).hexdigest()[:8]
+        identity = [config, item.seed, plan.essays.fingerprint, plan.folds.fingerprint]
+        identity += [] if plan.pseudo is None else [plan.pseudo.fingerprint]
+        digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
         jobs += [Job(f"{index:02d}-{digest}-fold{k}", config, k, item.seed) for k in range(plan.folds.num_folds)]
     return jobs
 
@@ -200,6 +226,7 @@ def _assemble(plan: Retraining, jobs: Sequence[Job]) -> Model:
             **provenance(),
             "essays": len(plan.essays),
             "data_sha256": plan.essays.fingerprint,
+            "pseudo": None if plan.pseudo is None else plan.pseudo.provenance,
             "seed": plan.common.seed,
         },
     )

@@ -16,9 +16,10 @@ from ell_tune.asha import Asha
 from ell_tune.data import Essays, check_enough_for_folds, read_labelled
 from ell_tune.engine import Resources, run_jobs
 from ell_tune.errors import UserError
-from ell_tune.folds import load_folds, make_folds
+from ell_tune.folds import Folds, load_folds, make_folds
 from ell_tune.jobs import Job, JobEnd
 from ell_tune.progress import Display, Plan
+from ell_tune.pseudo_labels import PseudoEssays, PseudoRequest, check_pseudo, check_same_pseudo
 from ell_tune.records import StudyRecord, TrialRecord
 from ell_tune.samplers import make_sampler
 from ell_tune.search_spec import SearchSpec, load_search_spec
@@ -191,6 +192,7 @@ class SearchRequest:
     study_dir: Path
     settings: Sequence[str]
     budget: Budget
+    pseudo: PseudoRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -200,22 +202,33 @@ class CheckedSearch:
     request: SearchRequest
     spec: SearchSpec
     essays: Essays
+    folds: Folds
+    pseudo: PseudoEssays | None
 
 
 def check_request(request: SearchRequest) -> CheckedSearch:
     """Reads the space and the essays, and makes sure that the study, if there is one, is of both.
 
     Raises:
-        UserError: something is wrong with one of them.
+        UserError: something is wrong with one of them, or with what pseudo-labels are to be made of.
     """
     spec = load_search_spec(request.space_path, request.settings)
     essays = read_labelled(request.train_path, spec.data)
     check_enough_for_folds(essays, request.train_path, spec.study.num_folds)
-    if study_exists(request.study_dir):
-        _check_same_search(read_manifest(request.study_dir), spec, essays, request)
+    goes_on = study_exists(request.study_dir)
+    if goes_on:
+        manifest = read_manifest(request.study_dir)
+        _check_same_search(manifest, spec, essays, request)
+        folds = load_folds(request.study_dir / "folds.csv", essays)
     else:
         check_new_study(request.study_dir)
-    return CheckedSearch(request, spec, essays)
+        folds = make_folds(essays, spec.study.num_folds, spec.study.seed)
+    pseudo = None
+    if request.pseudo is not None:
+        pseudo = check_pseudo(request.pseudo, essays, folds, spec.data, [spec.study.fold])
+    if goes_on:
+        check_same_pseudo(manifest["provenance"].get("pseudo"), pseudo, request.study_dir)
+    return CheckedSearch(request, spec, essays, folds, pseudo)
 
 
 def finished_record(checked: CheckedSearch) -> StudyRecord | None:
@@ -236,13 +249,12 @@ def search(checked: CheckedSearch, resources: Resources, display: Display) -> St
         Interrupted: by Ctrl-C or SIGTERM; the same call goes on.
         TrainableBug: see `ell_tune.engine.run_jobs`.
     """
-    request, spec, essays = checked.request, checked.spec, checked.essays
+    request, spec = checked.request, checked.spec
     if not study_exists(request.study_dir):
-        create_study(request.study_dir, spec, essays, make_folds(essays, spec.study.num_folds, spec.study.seed))
+        create_study(request.study_dir, spec, checked.essays, checked.folds, checked.pseudo)
     with hold_study(request.study_dir):
         study = open_study(request.study_dir, writes=True)
-        folds = load_folds(study.folds_path, essays)
-        workload = Workload.of(spec.trainable_name, spec.data, essays, folds, study.artifacts, keeps_weights=False)
+        workload, texts = _workload(checked, study)
         tracker = make_tracker(spec.tracking, study.name, request.study_dir / "tracking")
         source = SearchSource(study, spec, request.budget, display, tracker)
         seconds_left = request.budget.seconds - source.seconds()
@@ -252,11 +264,21 @@ def search(checked: CheckedSearch, resources: Resources, display: Display) -> St
         plan = Plan("search", "trial", num_trials, seconds_left, source.rungs)
         try:
             with display.running(plan, trials):
-                run_jobs(source, workload, essays.texts, resources)
+                run_jobs(source, workload, texts, resources)
         finally:
             source.note_time()
             tracker.close()
     return study
+
+
+def _workload(checked: CheckedSearch, study: Study) -> tuple[Workload, tuple[str, ...]]:
+    """What the trials share, and the texts of all their essays."""
+    spec, texts, pseudo_labels = checked.spec, checked.essays.texts, None
+    if checked.pseudo is not None:
+        texts, pseudo_labels = texts + checked.pseudo.essays.texts, checked.pseudo.labels(study.study_dir)
+    name, data, essays, folds = spec.trainable_name, spec.data, checked.essays, checked.folds
+    workload = Workload.of(name, data, essays, folds, study.artifacts, keeps_weights=False, pseudo_labels=pseudo_labels)
+    return workload, texts
 
 
 def _check_same_search(remembered: Mapping[str, Any], spec: SearchSpec, essays: Essays, request: SearchRequest) -> None:

@@ -30,6 +30,7 @@ from ell_tune.data import Essays
 from ell_tune.errors import UserError
 from ell_tune.folds import Folds, save_folds
 from ell_tune.provenance import provenance
+from ell_tune.pseudo_labels import PseudoEssays
 from ell_tune.records import StudyRecord, TrialRecord, TrialState
 from ell_tune.search_spec import SearchSpec
 from ell_tune.study_lock import FlockJournalLock, drop_torn_line
@@ -177,7 +178,9 @@ def check_new_study(study_dir: Path) -> None:
         ) from None
 
 
-def create_study(study_dir: Path, spec: SearchSpec, essays: Essays, folds: Folds) -> Study:
+def create_study(
+    study_dir: Path, spec: SearchSpec, essays: Essays, folds: Folds, pseudo: PseudoEssays | None = None
+) -> Study:
     """Makes a study folder with every enqueued config waiting in its journal; all of it or nothing.
 
     Raises:
@@ -202,6 +205,7 @@ def create_study(study_dir: Path, spec: SearchSpec, essays: Essays, folds: Folds
             "essays": len(essays),
             "data_sha256": essays.fingerprint,
             "folds_sha256": folds.fingerprint,
+            "pseudo": None if pseudo is None else pseudo.provenance,
             "seed": spec.study.seed,
         },
     }

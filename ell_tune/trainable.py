@@ -27,7 +27,7 @@ from ell_tune.errors import UserError
 
 @dataclass(frozen=True)
 class FoldData:
-    """One fold of a labelled essay set. N essays, C targets."""
+    """One fold of an essay set. N essays, C targets; after the labelled essays there may be some with pseudo-labels."""
 
     prepared: Any  # what `prepare` returned for all N essays, in their order
     labels_NC: NDArray[np.float32]
@@ -36,6 +36,8 @@ class FoldData:
     targets: tuple[str, ...]
     score_range: tuple[float, float]
     seed: int
+    # The essays with pseudo-labels: scores by earlier models that were trained without `valid_rows`.
+    pseudo_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 @dataclass(frozen=True)

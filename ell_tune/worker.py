@@ -41,10 +41,18 @@ class Workload:
     score_range: tuple[float, float]
     artifacts: str  # root of the jobs' artifact folders
     keeps_weights: bool
+    pseudo_labels: Mapping[int, NDArray[np.float32]] | None = None  # fold → [P, C], of essays after the labelled ones
 
     @classmethod
     def of(
-        cls, trainable_name: str, data: DataConfig, essays: Essays, folds: Folds, artifacts: str, keeps_weights: bool
+        cls,
+        trainable_name: str,
+        data: DataConfig,
+        essays: Essays,
+        folds: Folds,
+        artifacts: str,
+        keeps_weights: bool,
+        pseudo_labels: Mapping[int, NDArray[np.float32]] | None,
     ) -> "Workload":
         """The workload of labelled essays."""
         assert essays.labels_NC is not None
@@ -56,6 +64,23 @@ class Workload:
             score_range=(data.min_score, data.max_score),
             artifacts=artifacts,
             keeps_weights=keeps_weights,
+            pseudo_labels=pseudo_labels,
+        )
+
+    def fold_data(self, job: Job, prepared: Any) -> FoldData:
+        """What a job's fit gets: its fold of the labelled essays, and the pseudo-labels made for that fold."""
+        is_valid_N = self.fold_of_N == job.fold
+        labels = [self.labels_NC] if self.pseudo_labels is None else [self.labels_NC, self.pseudo_labels[job.fold]]
+        labels_NC = np.concatenate(labels)
+        return FoldData(
+            prepared=prepared,
+            labels_NC=labels_NC,
+            train_rows=np.flatnonzero(~is_valid_N),
+            valid_rows=np.flatnonzero(is_valid_N),
+            targets=self.targets,
+            score_range=self.score_range,
+            seed=job.seed,
+            pseudo_rows=np.arange(len(self.labels_NC), len(labels_NC)),
         )
 
 
@@ -100,16 +125,7 @@ def run_job(config: Mapping[str, Any], workload: Workload, prepared_essays: Acto
 def _fit(job: Job, workload: Workload, prepared_essays: ActorHandle) -> float:
     trainable = load_trainable(workload.trainable_name)
     config = validate(trainable.Config, job.config)
-    is_valid_N = workload.fold_of_N == job.fold
-    fold_data = FoldData(
-        prepared=_prepared(prepared_essays, trainable.preparation(config)),
-        labels_NC=workload.labels_NC,
-        train_rows=np.flatnonzero(~is_valid_N),
-        valid_rows=np.flatnonzero(is_valid_N),
-        targets=workload.targets,
-        score_range=workload.score_range,
-        seed=job.seed,
-    )
+    fold_data = workload.fold_data(job, _prepared(prepared_essays, trainable.preparation(config)))
     folder = ArtifactFolder(workload.artifacts, job.name)
     with tempfile.TemporaryDirectory(prefix="ell-tune-") as scratch:
         checkpoints = FitCheckpoints(folder, Path(scratch))

@@ -1,7 +1,7 @@
 """A trainable of milliseconds, with which the tests drive the whole platform.
 
 Its score is a quadratic of `x` and `y` that falls with every evaluation. Its predictions are the mean of the training
-labels moved by the score, so they depend on the fold and on the config.
+labels and the pseudo-labels, so they depend on the fold.
 """
 
 import json
@@ -77,8 +77,13 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
         checkpoints.save(lambda directory, text=text: (directory / "state.json").write_text(text) and None)
         _fail(config.fault, step)
         report(Progress(step, config.evaluations, math.nan if config.fault == "nan" else score, _metrics(fold_data)))
-    mean_C = fold_data.labels_NC[fold_data.train_rows].mean(axis=0)
+    mean_C = fold_data.labels_NC[np.concatenate([fold_data.train_rows, fold_data.pseudo_rows])].mean(axis=0)
     (checkpoints.weights_dir / "mean.json").write_text(json.dumps([float(mean) for mean in mean_C]))
+    pseudo = {
+        "lengths": fold_data.prepared[fold_data.pseudo_rows].tolist(),
+        "labels": fold_data.labels_NC[fold_data.pseudo_rows].tolist(),
+    }
+    (checkpoints.weights_dir / "pseudo.json").write_text(json.dumps(pseudo))
     oof_MC = np.tile(mean_C, (len(fold_data.valid_rows), 1)).astype(np.float32)
     return FoldResult(best, oof_MC, checkpoints.weights_dir)
 

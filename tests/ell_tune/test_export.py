@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def test_the_best_complete_configs_are_written_and_read_back(finished: Study, tm
     assert exported.config.model_dump() == complete[0].config
     assert (exported.trainable_name, exported.seed) == ("fake_trainable", 42)
     assert exported.data.targets[0] == "cohesion"
+
+
+def test_a_file_says_that_its_search_had_pseudo_labels(finished: Study, tmp_path: Path) -> None:
+    assert "pseudo" not in export(finished, 1, tmp_path / "without")[0].read_text().partition("trainable:")[0]
+    provenance = finished.manifest["provenance"] | {"pseudo": {"sha256": "0f", "essays": 3, "members": 5}}
+    study = replace(finished, manifest={**finished.manifest, "provenance": provenance})
+    (path,) = export(study, 1, tmp_path / "with")
+    assert "give `retrain` the search's --pseudo and --pseudo-model" in path.read_text().partition("trainable:")[0]
+    assert load_exported(path) == load_exported(tmp_path / "without" / path.name)
 
 
 def test_more_than_there_are_is_refused(finished: Study, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The fit: one config on one fold. It has no schedule, so it is evaluated once."""
 
+from ell_tune.errors import UserError
 from ell_tune.metrics import rmse_per_target
 from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Report
 from trainables.frozen_features.config import Config
@@ -17,8 +18,14 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
 
     Raises:
         BadConfig: an encoder lacks the layers asked for, or gave NaN or infinity.
-        UserError: a backbone is no longer where it was when the essays were encoded.
+        UserError: a backbone is no longer where it was when the essays were encoded, or there are pseudo-labels.
     """
+    if len(fold_data.pseudo_rows) > 0:
+        raise UserError(
+            "--pseudo: pseudo-labels are for a trainable that is pre-trained on them and fine-tuned, as "
+            "trainables.regressor is, but trainables.frozen_features fits once. Leave out --pseudo and --pseudo-model, "
+            "or search trainables.regressor."
+        )
     features_NP = essay_features(config, fold_data.prepared)
     latest = checkpoints.latest()
     if latest is None:

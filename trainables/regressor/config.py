@@ -11,6 +11,7 @@ from trainables.regressor.encoder.reinit import ReinitConfig
 from trainables.regressor.essays.text import TextConfig
 from trainables.regressor.fit.adversarial import AdversarialConfig
 from trainables.regressor.fit.plan import TrainingConfig
+from trainables.regressor.fit.pseudo_plan import PseudoConfig
 from trainables.regressor.losses import LossConfig
 from trainables.regressor.model import HeadConfig
 from trainables.regressor.optimization.encoder_rates import EncoderRatesConfig
@@ -70,6 +71,9 @@ class Config(EncoderConfig):
     )
     adversarial: or_off(AdversarialConfig) = Field(  # type: ignore[valid-type]
         default=None, description="training against perturbed weights or embeddings, or off"
+    )
+    pseudo: or_off(PseudoConfig) = Field(  # type: ignore[valid-type]
+        default=PseudoConfig(), description="pre-training on pseudo-labels where the run has any (--pseudo), or off"
     )
     training: TrainingConfig = Field(default=TrainingConfig(), description="epochs, batches, evaluations, precision")
 

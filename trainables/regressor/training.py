@@ -15,6 +15,7 @@ from trainables.regressor.config import Config
 from trainables.regressor.fit.adversarial import make_adversary
 from trainables.regressor.fit.fit_state import FitState
 from trainables.regressor.fit.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.fit.pretraining import pretrain
 from trainables.regressor.fit.starting import Fit, start_fit
 from trainables.regressor.model import Regressor
 from trainables.regressor.optimization.parameter_groups import freeze_parameters
@@ -51,6 +52,7 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
     plan, state = fit.plan, fit.state
     if state.last_progress is not None:
         report(state.last_progress)  # the process may have died before it was heard
+    pretrain(config, fold_data, fit)
 
     scheduled_factor = learning_rate_factor(config.schedule, plan.num_steps)
     adversary = make_adversary(config.adversarial, state.model, plan.num_steps)
