@@ -13,7 +13,9 @@ from trainables.regressor.optimization.freezing import check_layers
 from trainables.regressor.pooling import make_pooling
 
 
-def build_regressor(config: Config, essays: TokenisedEssays, target_means_C: Tensor, seed: int) -> Regressor:
+def build_regressor(
+    config: Config, essays: TokenisedEssays, target_means_C: Tensor, score_range: tuple[float, float], seed: int
+) -> Regressor:
     """The model before its first step: pretrained encoder, and what is random drawn with `seed`.
 
     Raises:
@@ -26,4 +28,4 @@ def build_regressor(config: Config, essays: TokenisedEssays, target_means_C: Ten
     torch.manual_seed(seed)
     reinitialise_top_layers(backbone, config.reinit)
     pooling = make_pooling(config.pooling, backbone.config.hidden_size, num_layers, len(target_means_C))
-    return Regressor(backbone, pooling, config.head, target_means_C)
+    return Regressor(backbone, pooling, config.head, target_means_C, score_range)

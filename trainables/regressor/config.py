@@ -11,8 +11,8 @@ from trainables.regressor.encoder.reinit import ReinitConfig
 from trainables.regressor.essays.text import TextConfig
 from trainables.regressor.fit.adversarial import AdversarialConfig
 from trainables.regressor.fit.plan import TrainingConfig
+from trainables.regressor.head import HeadConfig
 from trainables.regressor.losses import LossConfig
-from trainables.regressor.model import HeadConfig
 from trainables.regressor.optimization.freezing import FreezeConfig
 from trainables.regressor.optimization.optimizers import OptimizerConfig
 from trainables.regressor.optimization.prior_decay import PriorDecayConfig

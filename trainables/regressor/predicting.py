@@ -36,11 +36,11 @@ def predict_rows(
     model.eval()
     # The longest first: what does not fit into memory fails at once.
     order = longest_first(reader.essays.lengths[rows])
-    scores = [torch.empty(0, model.head.out_features, device=reader.device)]
+    scores = [torch.empty(0, model.head.num_targets, device=reader.device)]
     for start in range(0, len(rows), batch_size):
         batch = reader.read(rows[order[start : start + batch_size]])
         with precision.autocast():
             scores.append(model(batch))
-    scores_MC = np.empty((len(rows), model.head.out_features), dtype=np.float32)
+    scores_MC = np.empty((len(rows), model.head.num_targets), dtype=np.float32)
     scores_MC[order] = torch.cat(scores).cpu().numpy()
     return scores_MC

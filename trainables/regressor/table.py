@@ -38,8 +38,9 @@ def table_of(config: Config, targets: tuple[str, ...]) -> list[ParameterRow]:
         num_layers = len(encoder_layers(backbone))
         check_layers(config.freeze, config.reinit.num_layers, num_layers)
         pooling = make_pooling(config.pooling, backbone.config.hidden_size, num_layers, len(targets))
-        model = Regressor(backbone, pooling, config.head, torch.zeros(len(targets)))
-        loss = Loss(config.loss, targets, score_range=(0.0, 1.0))
+        any_range = (0.0, 1.0)
+        model = Regressor(backbone, pooling, config.head, torch.zeros(len(targets)), any_range)
+        loss = Loss(config.loss, targets, any_range)
     return parameter_table(model, loss, config)
 
 

@@ -27,7 +27,11 @@ def start_weights(weights_dir: Path, config: Config, model: Regressor, essays: T
     """Makes the folder this fit's: an older fit's weights go, and all files but the weights are written."""
     (weights_dir / _WEIGHTS).unlink(missing_ok=True)
     shutil.rmtree(soup_dir(weights_dir), ignore_errors=True)
-    regressor = {"config": config.model_dump(mode="json"), "num_targets": model.head.out_features}
+    regressor = {
+        "config": config.model_dump(mode="json"),
+        "num_targets": model.head.num_targets,
+        "score_range": model.head.score_range,
+    }
     for name, content in {
         **essays.tokenizer_files,
         _ARCHITECTURE: model.backbone.config.to_json_string().encode(),
@@ -65,6 +69,7 @@ def load_regressor(weights_dir: Path) -> tuple[Config, Regressor, PreTrainedToke
     backbone = empty_backbone(config.backbone, weights_dir)
     num_targets = regressor["num_targets"]
     pooling = make_pooling(config.pooling, backbone.config.hidden_size, len(encoder_layers(backbone)), num_targets)
-    model = Regressor(backbone, pooling, config.head, torch.zeros(num_targets))
+    low, high = regressor["score_range"]
+    model = Regressor(backbone, pooling, config.head, torch.zeros(num_targets), (low, high))
     model.load_state_dict(load_file(weights_dir / _WEIGHTS))
     return config, model, load_tokenizer(str(weights_dir))

@@ -120,9 +120,7 @@ def _keys(model: Regressor, essays: TokenisedEssays, num_layers: int, precision:
             parameters[depth].append(parameter)
     digest = hashlib.blake2b(digest_size=16)
     digest.update(_architecture(model).encode())
-    digest.update(
-        f"{precision.name} {model.target_means_C.device} {torch.get_num_threads()} {torch.__version__}".encode()
-    )
+    digest.update(f"{precision.name} {model.device} {torch.get_num_threads()} {torch.__version__}".encode())
     digest.update(essays.tokens.tobytes() + essays.offsets.tobytes())
     keys = []
     for tensors in parameters:

@@ -39,14 +39,14 @@ def fit_head_by_ridge(
         with precision.autocast():
             features.append(model.features(reader.read(rows[order[start : start + batch_size]])))
     features_M = torch.cat(features).double().cpu().numpy()
-    offsets_MC = labels_MC[order] - model.target_means_C.double().cpu().numpy()
+    offsets_MC = labels_MC[order] - model.head.target_means_C.double().cpu().numpy()
     if model.pooling.per_target:
         solutions = [_solve(features_M[:, c], offsets_MC[:, [c]], alpha) for c in range(offsets_MC.shape[1])]
         weight_CP, bias_C = (np.concatenate(parts) for parts in zip(*solutions, strict=True))
     else:
         weight_CP, bias_C = _solve(features_M, offsets_MC, alpha)
-    model.head.weight.copy_(torch.from_numpy(weight_CP))
-    model.head.bias.copy_(torch.from_numpy(bias_C))
+    model.head.output.weight.copy_(torch.from_numpy(weight_CP))
+    model.head.output.bias.copy_(torch.from_numpy(bias_C))
 
 
 def _solve(

@@ -10,8 +10,9 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from trainables.regressor import Config
+from trainables.regressor.head import HeadConfig
 from trainables.regressor.losses import Loss
-from trainables.regressor.model import HeadConfig, Regressor
+from trainables.regressor.model import Regressor
 from trainables.regressor.optimization.optimizers import make_optimizer
 from trainables.regressor.optimization.parameter_groups import (
     ParameterRow,
@@ -58,9 +59,8 @@ def make_family(family: str) -> Regressor:
     architecture = AutoConfig.for_model(family, **sizes, intermediate_size=32, **FAMILIES[family])
     with torch.device("meta"):
         backbone = AutoModel.from_config(architecture)
-        return Regressor(
-            backbone, GemPooling(GemPooling.Config(), Sizes(16, 2, num_targets=2)), HeadConfig(), torch.zeros(2)
-        )
+        pooling = GemPooling(GemPooling.Config(), Sizes(16, 2, num_targets=2))
+        return Regressor(backbone, pooling, HeadConfig(), torch.zeros(2), (1.0, 5.0))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_every_familys_parameters_are_in_the_row_of_their_part(family: str) -> N
     assert found["layer 1"] == first_layer
     assert found["layer 2"] == second_layer
     assert found["embeddings"] == {name for name in names if name.startswith("backbone.embeddings.")} | shared | pooler
-    assert found["head"] == {"pooling.p", "norm.weight", "norm.bias", "head.weight", "head.bias"}
+    assert found["head"] == {"pooling.p", "norm.weight", "norm.bias", "head.output.weight", "head.output.bias"}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
