@@ -118,7 +118,7 @@ def build_peer_model(config: regressor.Config, fold_data: FoldData) -> Regressor
     backbone = config.backbone.model_copy(update={"fast_attention": False})
     config = config.model_copy(update={"backbone": backbone})
     means_C = torch.from_numpy(fold_data.labels_NC.mean(axis=0))
-    model = build_regressor(config, fold_data.prepared, means_C, fold_data.seed)
+    model = build_regressor(config, fold_data.prepared, means_C, fold_data.score_range, fold_data.seed)
     loss = Loss(config.loss, fold_data.targets, fold_data.score_range)
     freeze_parameters(parameter_table(model, loss, config), epoch=0)
     return model

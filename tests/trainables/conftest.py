@@ -94,7 +94,7 @@ def make_model(make_config: Callable[..., regressor.Config], make_fold_data: Cal
 
     def make(**sections: Any) -> Regressor:
         config = make_config(**sections)
-        return build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), seed=0)
+        return build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), (1.0, 5.0), seed=0)
 
     return make
 

@@ -35,11 +35,11 @@ def test_both_sides_count_the_same_tokens_in_every_pass(config: Config, fold_dat
     ours = OurTraining(config, fold_data, tmp_path)
     counted: list[tuple[int, int]] = []
     peer_model = build_peer_model(config, fold_data)
-    before = peer_model.head.weight.clone()
+    before = peer_model.head.output.weight.clone()
     train_with_trainer(config, fold_data, peer_model, 2, lambda tokens, _: counted.append((ours.run(2), tokens)))
     essays: TokenisedEssays = fold_data.prepared["first"]
     assert counted == [(essays.lengths.sum(), essays.lengths.sum())] * 2
-    assert not torch.equal(peer_model.head.weight, before)
+    assert not torch.equal(peer_model.head.output.weight, before)
 
 
 def test_both_sides_start_from_the_same_weights(config: Config, fold_data: FoldData, tmp_path: Path) -> None:

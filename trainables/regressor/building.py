@@ -20,7 +20,11 @@ from trainables.regressor.pooling import make_pooling
 
 
 def build_regressor(
-    config: Config, essays: Mapping[str, TokenisedEssays], target_means_C: Tensor, seed: int
+    config: Config,
+    essays: Mapping[str, TokenisedEssays],
+    target_means_C: Tensor,
+    score_range: tuple[float, float],
+    seed: int,
 ) -> Regressor:
     """The model before its first step: pretrained encoders, and what is random drawn with `seed`.
 
@@ -28,6 +32,7 @@ def build_regressor(
         config: of the whole regressor.
         essays: as each encoder reads them, by its name.
         target_means_C: what a model without features would say.
+        score_range: what a bounded head is bounded to.
         seed: of all that is drawn.
 
     Raises:
@@ -43,10 +48,12 @@ def build_regressor(
     torch.manual_seed(seed)
     for name, encoder in config.encoders.items():
         reinitialise_top_layers(backbones[name], encoder.reinit)
-    return _assembled(config, backbones, target_means_C)
+    return _assembled(config, backbones, target_means_C, score_range)
 
 
-def empty_regressor(config: Config, folders: Mapping[str, Path], target_means_C: Tensor) -> Regressor:
+def empty_regressor(
+    config: Config, folders: Mapping[str, Path], target_means_C: Tensor, score_range: tuple[float, float]
+) -> Regressor:
     """A model whose weights are still to be loaded, each encoder with the architecture in its folder/config.json.
 
     Raises:
@@ -57,10 +64,15 @@ def empty_regressor(config: Config, folders: Mapping[str, Path], target_means_C:
         with told_under(path_of(name)):
             backbones[name] = empty_backbone(encoder.backbone, folders[name])
             check_layers(encoder.freeze, encoder.reinit.num_layers, len(encoder_layers(backbones[name])))
-    return _assembled(config, backbones, target_means_C)
+    return _assembled(config, backbones, target_means_C, score_range)
 
 
-def _assembled(config: Config, backbones: Mapping[str, PreTrainedModel], target_means_C: Tensor) -> Regressor:
+def _assembled(
+    config: Config,
+    backbones: Mapping[str, PreTrainedModel],
+    target_means_C: Tensor,
+    score_range: tuple[float, float],
+) -> Regressor:
     encoders = {}
     for name, encoder in config.encoders.items():
         backbone = backbones[name]
@@ -68,4 +80,4 @@ def _assembled(config: Config, backbones: Mapping[str, PreTrainedModel], target_
         with told_under(path_of(name)):
             pooling = make_pooling(encoder.pooling, backbone.config.hidden_size, num_layers, num_targets)
         encoders[name] = PooledEncoder(backbone, pooling)
-    return Regressor(encoders, config.head, target_means_C)
+    return Regressor(encoders, config.head, target_means_C, score_range)

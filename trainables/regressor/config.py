@@ -12,8 +12,8 @@ from trainables.regressor.essays.text import TextConfig
 from trainables.regressor.fit.adversarial import AdversarialConfig
 from trainables.regressor.fit.plan import TrainingConfig
 from trainables.regressor.fit.pseudo_plan import PseudoConfig
+from trainables.regressor.head import HeadConfig
 from trainables.regressor.losses import LossConfig
-from trainables.regressor.model import HeadConfig
 from trainables.regressor.optimization.encoder_rates import EncoderRatesConfig
 from trainables.regressor.optimization.freezing import FreezeConfig
 from trainables.regressor.optimization.optimizers import OptimizerConfig

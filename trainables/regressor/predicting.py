@@ -33,8 +33,8 @@ def predict_rows(
 ) -> NDArray[np.float32]:
     """Scores [M, C] for some rows of an essay set, in their order. Leaves the model in eval mode."""
     model.eval()
-    scores_MC = np.empty((len(rows), model.head.out_features), dtype=np.float32)
-    places, scores = [np.empty(0, dtype=np.int64)], [torch.empty(0, model.head.out_features, device=reader.device)]
+    scores_MC = np.empty((len(rows), model.head.num_targets), dtype=np.float32)
+    places, scores = [np.empty(0, dtype=np.int64)], [torch.empty(0, model.head.num_targets, device=reader.device)]
     for batch_places, batches in reader.longest_first(rows, batch_size):
         with precision.autocast():
             scores.append(model(batches))

@@ -36,8 +36,9 @@ def table_of(config: Config, targets: tuple[str, ...]) -> list[ParameterRow]:
         with told_under(path_of(name)):
             folders[name] = find_backbone_folder(encoder.backbone.name)
     with torch.device("meta"):
-        model = empty_regressor(config, folders, torch.zeros(len(targets)))
-        loss = Loss(config.loss, targets, score_range=(0.0, 1.0))
+        any_range = (0.0, 1.0)
+        model = empty_regressor(config, folders, torch.zeros(len(targets)), any_range)
+        loss = Loss(config.loss, targets, any_range)
     return parameter_table(model, loss, config)
 
 

@@ -123,7 +123,7 @@ class _Interval:
     def __init__(self, state: FitState) -> None:
         set_training_mode(state.model)
         self._state = state
-        self._loss = torch.zeros((), device=state.model.target_means_C.device)
+        self._loss = torch.zeros((), device=state.model.device)
         self._num_steps = self._num_tokens = 0
         self._started = time.perf_counter()
 

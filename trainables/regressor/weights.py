@@ -1,7 +1,7 @@
 """A folder with everything that prediction needs.
 
 model.safetensors      weights
-regressor.json         config and number of targets
+regressor.json         config, number of targets, score range
 first/ second/ third/  architecture (config.json) and tokenizer files of each encoder
 """
 
@@ -32,7 +32,11 @@ def start_weights(weights_dir: Path, config: Config, model: Regressor, essays: M
     """Makes the folder this fit's: what an older fit left goes, and all files but the weights are written."""
     for child in weights_dir.iterdir():
         shutil.rmtree(child) if child.is_dir() else child.unlink()
-    regressor = {"config": config.model_dump(mode="json"), "num_targets": model.head.out_features}
+    regressor = {
+        "config": config.model_dump(mode="json"),
+        "num_targets": model.head.num_targets,
+        "score_range": model.head.score_range,
+    }
     (weights_dir / _REGRESSOR).write_text(json.dumps(regressor, indent=2))
     for name, encoder in model.encoders.items():
         folder = weights_dir / name
@@ -67,6 +71,7 @@ def load_regressor(weights_dir: Path) -> tuple[Config, Regressor, dict[str, PreT
     regressor = json.loads((weights_dir / _REGRESSOR).read_text())
     config = Config.model_validate(regressor["config"])
     folders = {name: weights_dir / name for name in config.encoders}
-    model = empty_regressor(config, folders, torch.zeros(regressor["num_targets"]))
+    low, high = regressor["score_range"]
+    model = empty_regressor(config, folders, torch.zeros(regressor["num_targets"]), (low, high))
     model.load_state_dict(load_file(weights_dir / _WEIGHTS))
     return config, model, {name: load_tokenizer(str(folder)) for name, folder in folders.items()}

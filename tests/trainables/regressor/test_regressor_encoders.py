@@ -39,7 +39,7 @@ def make_two(make_config: Callable[..., Config], tiny_bert: Path) -> MakeTwo:
 
 
 def build(config: Config, fold_data: FoldData) -> Regressor:
-    return build_regressor(config, fold_data.prepared, torch.tensor([3.0, 2.0]), seed=0).eval()
+    return build_regressor(config, fold_data.prepared, torch.tensor([3.0, 2.0]), (1.0, 5.0), seed=0).eval()
 
 
 def weights(model: Regressor) -> dict[str, Tensor]:
@@ -147,7 +147,7 @@ def test_gradients_reach_what_is_trained_of_both(
     fit = start_fit(config, fold_data, make_checkpoints())
     model, rows = fit.state.model, np.arange(8)
     with torch.no_grad():
-        model.head.weight.mul_(20)
+        model.head.output.weight.mul_(20)
     _, num_tokens = accumulate_gradients(
         model, fit.reader, [rows], fold_data, fit.state.loss, fit.precision, fit.state.scaler
     )

@@ -167,7 +167,7 @@ def test_no_essay_text_in_what_is_kept(
     _, result = run(config, make_fold_data(config), make_checkpoints())
     assert result is not None
     kept = json.loads((result.weights_dir / "regressor.json").read_text())
-    assert kept == {"config": config.model_dump(mode="json"), "num_targets": 2}
+    assert kept == {"config": config.model_dump(mode="json"), "num_targets": 2, "score_range": [1.0, 5.0]}
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_the_loss_scale_survives(
     make_config: MakeConfig, make_fold_data: MakeFoldData, make_checkpoints: MakeCheckpoints, tmp_path: Path
 ) -> None:
     config = make_config()
-    model = build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), seed=0)
+    model = build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), (1.0, 5.0), seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     loss = Loss(config.loss, ("reasons", "praise"), (1.0, 5.0))
 

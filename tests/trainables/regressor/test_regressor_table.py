@@ -28,7 +28,7 @@ def test_the_table_as_text(tiny_deberta: Path) -> None:
     )
     assert render_table(table_of(config, ("a", "b"))).splitlines() == [
         "part        peak lr  decay  frozen    numbers  parameters",
-        "head          0.001   0.01  no             64  head.weight",
+        "head          0.001   0.01  no             64  head.output.weight",
         "head          0.001      0  no             66  norms.first.weight and 2 more",
         "layer 2       2e-05   0.01  no          8,192  encoder.layer.1.attention.self.query_proj.weight and 5 more",
         "layer 2       2e-05      0  no            352  encoder.layer.1.attention.self.query_proj.bias and 9 more",

@@ -4,22 +4,15 @@ Zhang et al. (2021), Revisiting Few-sample BERT Fine-tuning: the top layers are 
 pretraining. In FB3 one layer was mostly as good as it got.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from ell_tune.config import StrictConfig
 from trainables.regressor.encoder.layers import encoder_layers
-
-# Glorot & Bengio (2010); He et al. (2015); Saxe et al. (2014).
-_DRAW: dict[str, Callable[[Tensor], Tensor]] = {
-    "xavier": nn.init.xavier_uniform_,
-    "kaiming": nn.init.kaiming_normal_,
-    "orthogonal": nn.init.orthogonal_,
-}
+from trainables.regressor.initialisers import DRAW_MATRIX
 
 
 class ReinitConfig(StrictConfig):
@@ -47,7 +40,7 @@ def reinitialise_top_layers(backbone: PreTrainedModel, config: ReinitConfig) -> 
             parameter._is_hf_initialized = False  # type: ignore[attr-defined]
         backbone._init_weights(module)
         if config.init != "normal" and isinstance(module, nn.Linear):
-            _DRAW[config.init](module.weight)
+            DRAW_MATRIX[config.init](module.weight)
 
 
 def trained_from_pretrained(backbone: PreTrainedModel, config: ReinitConfig) -> set[nn.Parameter]:

@@ -55,7 +55,7 @@ def start_fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints) -> 
     check_batch_size(config.loss, config.training.batch_size)
     loss = Loss(config.loss, fold_data.targets, fold_data.score_range).to(device)
     means_C = torch.from_numpy(fold_data.labels_NC[fold_data.train_rows].mean(axis=0))
-    model = build_regressor(config, fold_data.prepared, means_C, fold_data.seed).to(device)
+    model = build_regressor(config, fold_data.prepared, means_C, fold_data.score_range, fold_data.seed).to(device)
     table = parameter_table(model, loss, config)
     freeze_parameters(table, config.training.num_epochs - 1)  # what is trained in the last epoch, for all that follows
     reader = _reader(config, fold_data, precision, model)
@@ -112,4 +112,4 @@ def _reader(config: Config, fold_data: FoldData, precision: Precision, model: Re
             states = open_frozen_states(encoder, essays, precision)
             if states is not None:
                 kept[name] = states
-    return EssayReader(fold_data.prepared, model.target_means_C.device, kept)
+    return EssayReader(fold_data.prepared, model.device, kept)

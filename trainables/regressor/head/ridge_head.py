@@ -38,14 +38,14 @@ def fit_head_by_ridge(
             features.append(model.features(batches))
         places.append(batch_places)
     features_M = torch.cat(features).double().cpu().numpy()
-    offsets_MC = labels_MC[np.concatenate(places)] - model.target_means_C.double().cpu().numpy()
+    offsets_MC = labels_MC[np.concatenate(places)] - model.head.target_means_C.double().cpu().numpy()
     if model.per_target:
         solutions = [_solve(features_M[:, c], offsets_MC[:, [c]], alpha) for c in range(offsets_MC.shape[1])]
         weight_CP, bias_C = (np.concatenate(parts) for parts in zip(*solutions, strict=True))
     else:
         weight_CP, bias_C = _solve(features_M, offsets_MC, alpha)
-    model.head.weight.copy_(torch.from_numpy(weight_CP))
-    model.head.bias.copy_(torch.from_numpy(bias_C))
+    model.head.output.weight.copy_(torch.from_numpy(weight_CP))
+    model.head.output.bias.copy_(torch.from_numpy(bias_C))
 
 
 def _solve(

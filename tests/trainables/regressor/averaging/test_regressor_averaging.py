@@ -17,11 +17,11 @@ from trainables.regressor.optimization.schedule import first_step, set_learning_
 @pytest.fixture
 def model(make_config: Callable[..., Config], make_fold_data: Callable[..., FoldData]) -> Regressor:
     config = make_config()
-    return build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), seed=0)
+    return build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), (1.0, 5.0), seed=0)
 
 
 def set_bias(model: Regressor, value: float) -> None:
-    torch.nn.init.constant_(model.head.bias, value)
+    torch.nn.init.constant_(model.head.output.bias, value)
 
 
 def averages_over(model: Regressor, averages: WeightAverages, biases: list[float]) -> dict[str, list[float | None]]:
@@ -32,7 +32,7 @@ def averages_over(model: Regressor, averages: WeightAverages, biases: list[float
         averages.update(model, step)
         models = averages.models()
         for name, values in seen.items():
-            values.append(models[name].head.bias[0].item() if name in models else None)
+            values.append(models[name].head.output.bias[0].item() if name in models else None)
     return seen
 
 
@@ -61,13 +61,13 @@ def test_a_late_ema_knows_nothing_from_before(model: Regressor) -> None:
 
 def test_both_averages_leave_the_model_alone(model: Regressor) -> None:
     averages = WeightAverages(SwaConfig(start_frac=0.0), EmaConfig(decay=0.5), num_steps=3)
-    before = model.head.weight.clone()
+    before = model.head.output.weight.clone()
     seen = averages_over(model, averages, [0.0, 3.0, 6.0])
     assert seen == {"swa": [0.0, 1.5, 3.0], "ema": [0.0, 1.5, 3.75]}
-    assert model.head.bias.tolist() == [6.0, 6.0]
-    assert torch.equal(model.head.weight, before)
+    assert model.head.output.bias.tolist() == [6.0, 6.0]
+    assert torch.equal(model.head.output.weight, before)
     # What did not change has no rounding in its average.
-    assert all(torch.equal(averaged.head.weight, before) for averaged in averages.models().values())
+    assert all(torch.equal(averaged.head.output.weight, before) for averaged in averages.models().values())
 
 
 def test_swa_takes_the_final_weights(model: Regressor) -> None:

@@ -19,17 +19,17 @@ from trainables.regressor.model import Regressor
 @pytest.fixture
 def model(make_config: Callable[..., Config], make_fold_data: Callable[..., FoldData]) -> Regressor:
     config = make_config()
-    return build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), seed=0)
+    return build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), (1.0, 5.0), seed=0)
 
 
 def make_soup(folder: Path, **fields: Any) -> CheckpointSoup:
-    return CheckpointSoup(SoupConfig.model_validate(fields), ["head.bias"], folder)
+    return CheckpointSoup(SoupConfig.model_validate(fields), ["head.output.bias"], folder)
 
 
 def offer(soup: CheckpointSoup, model: Regressor, *evaluations: tuple[float, float]) -> None:
     """Evaluations after steps 1, 2, …, each a bias and its score."""
     for step, (bias, score) in enumerate(evaluations, start=1):
-        torch.nn.init.constant_(model.head.bias, bias)
+        torch.nn.init.constant_(model.head.output.bias, bias)
         soup.offer(model, score, step)
 
 
@@ -37,7 +37,7 @@ def distance_to(best_bias: float) -> Callable[[Regressor], Candidate]:
     """Scores a model by how far its bias is from the best one."""
 
     def score(model: Regressor) -> Candidate:
-        error = abs(model.head.bias.detach().double().numpy() - best_bias)
+        error = abs(model.head.output.bias.detach().double().numpy() - best_bias)
         return Candidate(model, np.zeros((1, 2), dtype=np.float32), error)
 
     return score
@@ -65,9 +65,9 @@ def test_the_uniform_soup_is_the_mean_of_all_that_are_kept(model: Regressor, tmp
     offer(soup, model, (1.0, 0.9), (2.0, 0.7), (3.0, 0.8), (7.0, 0.6))
     cooked = soup.cook(model, distance_to(5.0))
     assert cooked is not None
-    assert cooked.model.head.bias.tolist() == [4.0, 4.0]  # (7 + 2 + 3) / 3
+    assert cooked.model.head.output.bias.tolist() == [4.0, 4.0]  # (7 + 2 + 3) / 3
     assert cooked.score == 1.0
-    assert model.head.bias.tolist() == [7.0, 7.0]
+    assert model.head.output.bias.tolist() == [7.0, 7.0]
 
 
 def test_one_evaluation_is_no_soup(model: Regressor, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_greedy_soup_takes_what_does_no_harm(
     else:
         assert cooked is not None
         # Not the weights of the last try, where that was worse.
-        assert cooked.model.head.bias.tolist() == [expected, expected]
+        assert cooked.model.head.output.bias.tolist() == [expected, expected]
         assert cooked.score == abs(expected - best_bias)
 
 
@@ -114,7 +114,7 @@ def test_it_survives_in_a_checkpoint_bit_for_bit(model: Regressor, tmp_path: Pat
     resumed.read(checkpoint, saved)
     after = resumed.cook(model, distance_to(0.0))
     assert before is not None and after is not None
-    assert torch.equal(after.model.head.bias, before.model.head.bias)
+    assert torch.equal(after.model.head.output.bias, before.model.head.output.bias)
     assert files(checkpoint) == {f"step_{step}.safetensors" for step in (1, 2, 3)}
     soup.delete()
     assert not (tmp_path / "soup").exists()

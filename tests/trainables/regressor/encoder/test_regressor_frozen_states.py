@@ -83,7 +83,7 @@ def test_an_encoder_whose_first_layer_is_special_is_not_split() -> None:
 
 
 def frozen_model(config: Config, fold_data: FoldData) -> Regressor:
-    model = build_regressor(config, fold_data.prepared, torch.zeros(2), seed=0).eval()
+    model = build_regressor(config, fold_data.prepared, torch.zeros(2), (1.0, 5.0), seed=0).eval()
     freeze_parameters(parameter_table(model, Loss(config.loss, ("a", "b"), (1.0, 5.0)), config), 0)
     return model
 

@@ -40,9 +40,9 @@ class Window:
     def model(self, **sections: Any) -> Regressor:
         config = self._make_config(**sections)
         self._fold_data = self._make_fold_data(config)
-        model = build_regressor(config, self._fold_data.prepared, torch.full((2,), 3.0), seed=0)
+        model = build_regressor(config, self._fold_data.prepared, torch.full((2,), 3.0), (1.0, 5.0), seed=0)
         with torch.no_grad():
-            model.head.weight.mul_(20)  # scores that depend on the essay, as after some training
+            model.head.output.weight.mul_(20)  # scores that depend on the essay, as after some training
         freeze_parameters(parameter_table(model, self._loss(config), config), 0)
         return model.train()
 
@@ -99,7 +99,7 @@ class TestEveryMethod:
         calls: list[tuple[float, int]] = []
 
         def accumulate(perturbed_loss: object = None) -> tuple[Tensor, int]:
-            model.head.weight.sum().backward()
+            model.head.output.weight.sum().backward()
             model.encoders["first"].backbone.get_input_embeddings().weight.sum().backward()
             calls.append((float(len(calls)), 7))
             return torch.tensor(calls[-1][0]), 7
@@ -225,12 +225,12 @@ def test_awp_steps_on_the_gradient_of_the_perturbed_loss_alone(window: Window) -
 def test_awp_before_a_backward_pass_is_a_mistake_and_not_silently_off(window: Window) -> None:
     # A popular form takes its step after zero_grad(set_to_none=True), from gradients that are not there.
     model = window.model()
-    before = model.head.weight.clone()
+    before = model.head.output.weight.clone()
     model.zero_grad(set_to_none=True)
     for parameter in model.parameters():
         if parameter.grad is not None:
             parameter.data.add_(1e-2 * parameter.grad)
-    assert torch.equal(model.head.weight, before)
+    assert torch.equal(model.head.output.weight, before)
     with pytest.raises(AssertionError):
         make_method("awp", model).accumulate(lambda perturbed_loss=None: (torch.zeros(()), 0))
 

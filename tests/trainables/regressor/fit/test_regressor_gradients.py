@@ -29,7 +29,7 @@ def gradients(
     scale: float = 1.0,
 ) -> tuple[dict[str, Tensor], float, int]:
     """The gradients (of the loss's parameters too), the loss and the number of tokens of one window."""
-    model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), seed=0).train()
+    model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), (1.0, 5.0), seed=0).train()
     loss = Loss(config.loss, fold_data.targets, fold_data.score_range)
     chosen = Precision(precision, CPU)  # type: ignore[arg-type]
     window_loss, num_tokens = accumulate_gradients(
@@ -83,7 +83,7 @@ def test_the_loss_is_the_mean_over_essays_and_targets(
     fold_data = make_fold_data(config)
     # Unequal micro-batches and scores far from 3, on both sides of beta.
     _, loss, _ = gradients(config, fold_data, [np.arange(5), np.array([9])])
-    model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), seed=0).eval()
+    model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), (1.0, 5.0), seed=0).eval()
     scores = torch.cat(
         [model({"first": pad(fold_data.prepared["first"], np.array([row]), CPU)}) for row in [0, 1, 2, 3, 4, 9]]
     )
@@ -102,7 +102,7 @@ def test_both_passes_draw_the_same_dropout_and_no_other_than_one_pass(
     found, loss_value, _ = gradients(config, fold_data, pieces, scale=64.0)
     drawn_after = torch.rand(1)
     # By hand: one graph over both micro-batches, whose dropout is drawn once.
-    model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), seed=0).train()
+    model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), (1.0, 5.0), seed=0).train()
     scores = torch.cat([model({"first": pad(fold_data.prepared["first"], piece, CPU)}) for piece in pieces])
     assert torch.equal(torch.rand(1), drawn_after)
     error_BC = scores - torch.from_numpy(fold_data.labels_NC[rows])

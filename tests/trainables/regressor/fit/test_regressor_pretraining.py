@@ -132,8 +132,8 @@ def test_fine_tuning_starts_with_new_weights_fresh_moments_and_no_average(
     after = fit.state.model.state_dict()
     # The layer that is frozen in the first epoch of the fine-tuning is trained here.
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    assert "head.weight" in moved and any(".layer.0." in name for name in moved)
-    assert torch.equal(before["target_means_C"], after["target_means_C"])
+    assert "head.output.weight" in moved and any(".layer.0." in name for name in moved)
+    assert torch.equal(before["head.target_means_C"], after["head.target_means_C"])
     assert len(fit.state.optimizer.state) == 0
     assert all(parameter.grad is None for parameter in fit.state.parameters())
     assert (fit.state.step, fit.state.averages.models(), fit.state.best) == (0, {}, None)

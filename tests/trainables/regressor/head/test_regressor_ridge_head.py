@@ -30,7 +30,9 @@ def test_each_target_is_solved_on_features_of_its_own(
     config = make_config(pooling={"name": "per_target", "num_layers": 2})
     fold_data, rows = make_fold_data(config), np.arange(30)
     labels_MC = fold_data.labels_NC[rows]
-    model = build_regressor(config, fold_data.prepared, torch.from_numpy(labels_MC.mean(axis=0)), seed=0).eval()
+    model = build_regressor(
+        config, fold_data.prepared, torch.from_numpy(labels_MC.mean(axis=0)), (1.0, 5.0), seed=0
+    ).eval()
     with torch.no_grad():
         model.encoders["first"].pooling.layer_logits[1][0] = 5.0  # the second target looks at another mixture of layers
     reader = EssayReader(fold_data.prepared, CPU)
@@ -53,7 +55,7 @@ def test_the_head_is_the_ridge_solution(
     fold_data, alpha = make_fold_data(config), 3.0
     rows, labels_MC = fold_data.train_rows, fold_data.labels_NC[fold_data.train_rows]
     means_C = torch.from_numpy(labels_MC.mean(axis=0))
-    model = build_regressor(config, fold_data.prepared, means_C, seed=0).eval()
+    model = build_regressor(config, fold_data.prepared, means_C, (1.0, 5.0), seed=0).eval()
     reader = EssayReader(fold_data.prepared, CPU)
     fit_head_by_ridge(model, reader, rows, labels_MC, alpha, batch_size=7, precision=FP32)
 

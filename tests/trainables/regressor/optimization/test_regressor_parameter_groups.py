@@ -11,8 +11,9 @@ from transformers import AutoConfig, AutoModel
 
 from trainables.regressor import Config
 from trainables.regressor.encoder.pooled_encoder import PooledEncoder
+from trainables.regressor.head import HeadConfig
 from trainables.regressor.losses import Loss
-from trainables.regressor.model import HeadConfig, Regressor
+from trainables.regressor.model import Regressor
 from trainables.regressor.optimization.optimizers import make_optimizer
 from trainables.regressor.optimization.parameter_groups import (
     ParameterRow,
@@ -60,7 +61,7 @@ def make_family(family: str) -> Regressor:
     with torch.device("meta"):
         backbone = AutoModel.from_config(architecture)
         pooling = GemPooling(GemPooling.Config(), Sizes(16, 2, num_targets=2))
-        return Regressor({"first": PooledEncoder(backbone, pooling)}, HeadConfig(), torch.zeros(2))
+        return Regressor({"first": PooledEncoder(backbone, pooling)}, HeadConfig(), torch.zeros(2), (1.0, 5.0))
 
 
 @pytest.mark.parametrize(
@@ -138,8 +139,8 @@ def test_every_familys_parameters_are_in_the_row_of_their_part(family: str) -> N
         "encoders.first.pooling.p",
         "norms.first.weight",
         "norms.first.bias",
-        "head.weight",
-        "head.bias",
+        "head.output.weight",
+        "head.output.bias",
     }
 
 

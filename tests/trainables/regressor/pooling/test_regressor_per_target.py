@@ -40,7 +40,7 @@ def test_each_score_is_read_off_its_own_vector(
 ) -> None:
     config = make_config(pooling=POOLING, head={"layer_norm": layer_norm})
     fold_data = make_fold_data(config)
-    model = build_regressor(config, fold_data.prepared, torch.tensor([3.0, 2.0]), seed=0).eval()
+    model = build_regressor(config, fold_data.prepared, torch.tensor([3.0, 2.0]), (1.0, 5.0), seed=0).eval()
     batch = pad(fold_data.prepared["first"], np.arange(4), torch.device("cpu"))
     hidden_states = (
         model.encoders["first"].backbone(batch.tokens_BT, batch.mask_BT.long(), output_hidden_states=True).hidden_states
@@ -48,7 +48,7 @@ def test_each_score_is_read_off_its_own_vector(
     pooled_BCP = model.norms["first"](model.encoders["first"].pooling(hidden_states, batch))
     score_BC = model(batch)
     for target, mean in enumerate([3.0, 2.0]):
-        expected_B = mean + pooled_BCP[:, target] @ model.head.weight[target] + model.head.bias[target]
+        expected_B = mean + pooled_BCP[:, target] @ model.head.output.weight[target] + model.head.output.bias[target]
         torch.testing.assert_close(score_BC[:, target], expected_B)
 
     score_BC[:, 0].sum().backward()
@@ -66,7 +66,7 @@ def test_layer_weights_and_norms_do_not_decay(
     make_config: Callable[..., Config], make_fold_data: Callable[..., FoldData]
 ) -> None:
     config = make_config(pooling=POOLING, optimizer={"weight_decay": 0.1})
-    model = build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), seed=0)
+    model = build_regressor(config, make_fold_data(config).prepared, torch.zeros(2), (1.0, 5.0), seed=0)
     decay = {
         name: row.weight_decay
         for row in parameter_table(model, Loss(config.loss, ("a", "b"), (1.0, 5.0)), config)
