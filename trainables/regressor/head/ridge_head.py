@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 from trainables.regressor.encoder.precision import Precision
 from trainables.regressor.encoder.reader import EssayReader
 from trainables.regressor.essays.batches import longest_first
+from trainables.regressor.halving import in_pieces
 from trainables.regressor.model import Regressor
 
 
@@ -31,14 +33,18 @@ def fit_head_by_ridge(
     """Sets the head to the ridge regression of the labels of `rows` [M] on their standardised features.
 
     `alpha` is the penalty in scikit-learn's unit, for standardised features; a good one grows with their number.
+
+    Raises:
+        torch.OutOfMemoryError: `batch_size` essays, and half as many, and so on to a single one, do not fit.
     """
+
+    def features(piece: NDArray[np.int64]) -> Tensor:
+        with precision.autocast():
+            return model.features(reader.read(piece))
+
     model.eval()
     order = longest_first(reader.essays.lengths[rows])
-    features = []
-    for start in range(0, len(rows), batch_size):
-        with precision.autocast():
-            features.append(model.features(reader.read(rows[order[start : start + batch_size]])))
-    features_M = torch.cat(features).double().cpu().numpy()
+    features_M = torch.cat(in_pieces(features, rows[order], batch_size)).double().cpu().numpy()
     offsets_MC = labels_MC[order] - model.target_means_C.double().cpu().numpy()
     if model.pooling.per_target:
         solutions = [_solve(features_M[:, c], offsets_MC[:, [c]], alpha) for c in range(offsets_MC.shape[1])]
