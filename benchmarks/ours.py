@@ -49,7 +49,7 @@ class OurTraining:
         fit, state, num_tokens = self._fit, self._fit.state, 0
         for step in range(self._step, self._step + num_steps):
             set_learning_rates(state.optimizer, self._factor(step))
-            micro_batches = fit.plan.micro_batches(step)
+            micro_batches = fit.plan.micro_batches(step, state.micro_batch_size)
             _, step_tokens = accumulate_gradients(
                 state.model, fit.reader, micro_batches, self._fold_data, state.loss, fit.precision, state.scaler
             )

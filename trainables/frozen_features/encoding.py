@@ -16,6 +16,7 @@ from trainables.regressor.encoder.backbone import BackboneConfig, BackboneNameCo
 from trainables.regressor.encoder.layers import hidden_states
 from trainables.regressor.encoder.precision import best_device
 from trainables.regressor.encoder.reader import EssayReader
+from trainables.regressor.essays.batches import Batches
 from trainables.regressor.essays.text import TextConfig, TokenisedEssays
 from trainables.regressor.pooling.base import masked_max, masked_mean, masked_std
 
@@ -73,28 +74,18 @@ def encode(backbone_name: str, essays: TokenisedEssays) -> EncodedEssays:
         BackboneConfig(name=backbone_name), essays.vocab_size, essays.added_token_ids, essays.max_length
     )
     backbone.to(device).eval()  # type: ignore[arg-type]  # transformers' decorator hides nn.Module.to
-    reader, rows = EssayReader({"encoder": essays}, device), np.arange(len(essays.lengths))
-    places: list[NDArray[np.int64]] = []
-    pooled: list[tuple[NDArray[np.float32], ...]] = []
-    for batch_places, batches in reader.longest_first(rows, _BATCH_SIZE):
+
+    def pooled(batches: Batches) -> Tensor:
+        """Mean, deviation, maximum and [CLS] of all hidden states: [B, 4, L, D]."""
         batch = batches["encoder"]
-        places.append(batch_places)
         states = hidden_states(backbone, batch.tokens_BT, batch.mask_BT)
         means = [masked_mean(state_BTD, batch.mask_BT) for state_BTD in states]
-        pooled.append(
-            (
-                _stacked(means),
-                _stacked([masked_std(state, mean, batch.mask_BT) for state, mean in zip(states, means, strict=True)]),
-                _stacked([masked_max(state_BTD, batch.mask_BT) for state_BTD in states]),
-                _stacked([state_BTD[:, 0] for state_BTD in states]),
-            )
-        )
-    original_order = np.argsort(np.concatenate(places))
-    mean_NLD, std_NLD, max_NLD, cls_NLD = (np.concatenate(parts)[original_order] for parts in zip(*pooled, strict=True))
+        stds = [masked_std(state, mean, batch.mask_BT) for state, mean in zip(states, means, strict=True)]
+        maxima = [masked_max(state_BTD, batch.mask_BT) for state_BTD in states]
+        firsts = [state_BTD[:, 0] for state_BTD in states]
+        return torch.stack([torch.stack(layers, dim=1) for layers in (means, stds, maxima, firsts)], dim=1).cpu()
+
+    reader = EssayReader({"encoder": essays}, device)
+    pooled_N4LD = reader.computed(pooled, np.arange(len(essays.lengths)), _BATCH_SIZE).numpy()
+    mean_NLD, std_NLD, max_NLD, cls_NLD = (np.ascontiguousarray(pooled_N4LD[:, k]) for k in range(4))
     return EncodedEssays(mean_NLD, std_NLD, max_NLD, cls_NLD, essays.added_token_ids, essays.tokenizer_files)
-
-
-def _stacked(layers: list[Tensor]) -> NDArray[np.float32]:
-    """Vectors [B, D] of L hidden states as one array [B, L, D]."""
-    stacked_BLD: NDArray[np.float32] = torch.stack(layers, dim=1).float().cpu().numpy()
-    return stacked_BLD

@@ -31,13 +31,14 @@ def predict(weights_dir: Path, essays: Sequence[str]) -> NDArray[np.float32]:
 def predict_rows(
     model: Regressor, reader: EssayReader, rows: NDArray[np.int64], batch_size: int, precision: Precision
 ) -> NDArray[np.float32]:
-    """Scores [M, C] for some rows of an essay set, in their order. Leaves the model in eval mode."""
+    """Scores [M, C] for some rows of an essay set, in their order. Leaves the model in eval mode.
+
+    Raises:
+        torch.OutOfMemoryError: `batch_size` essays, and half as many, and so on to a single one, do not fit.
+    """
     model.eval()
-    scores_MC = np.empty((len(rows), model.head.num_targets), dtype=np.float32)
-    places, scores = [np.empty(0, dtype=np.int64)], [torch.empty(0, model.head.num_targets, device=reader.device)]
-    for batch_places, batches in reader.longest_first(rows, batch_size):
-        with precision.autocast():
-            scores.append(model(batches))
-        places.append(batch_places)
-    scores_MC[np.concatenate(places)] = torch.cat(scores).cpu().numpy()
+    if len(rows) == 0:
+        return np.empty((0, model.head.num_targets), dtype=np.float32)
+    with precision.autocast():
+        scores_MC: NDArray[np.float32] = reader.computed(model, rows, batch_size).cpu().numpy()
     return scores_MC

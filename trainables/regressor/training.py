@@ -12,9 +12,10 @@ from ell_tune.metrics import rmse_per_target
 from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Report
 from trainables.regressor.averaging.candidate import Candidate
 from trainables.regressor.config import Config
-from trainables.regressor.fit.adversarial import make_adversary
+from trainables.regressor.fit.adversarial import Adversary, make_adversary
 from trainables.regressor.fit.fit_state import FitState
 from trainables.regressor.fit.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.fit.memory import within_memory
 from trainables.regressor.fit.pretraining import pretrain
 from trainables.regressor.fit.starting import Fit, start_fit
 from trainables.regressor.model import Regressor
@@ -26,24 +27,26 @@ from trainables.regressor.predicting import predict_rows
 def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: Report) -> FoldResult:
     """Trains on the fold's training rows and scores its validation rows; see `ell_tune.trainable`.
 
-    Bit for bit the same with the same seed on the same machine, however often it is interrupted. After each
-    evaluation the state is saved and then reported; `report` need not return. A resumed fit repeats its last report.
+    Bit for bit the same with the same seed on the same machine, however often it is interrupted, as long as the same
+    batches fit into its memory; those that do not are halved. After each evaluation the state is saved and then
+    reported; `report` need not return. A resumed fit repeats its last report.
 
     Raises:
-        BadConfig: the training diverged, ran out of GPU memory, or the config does not fit the backbone's depth or
-            the number of essays.
+        BadConfig: the training diverged, ran out of GPU memory with one essay at a time, or the config does not fit the
+            backbone's depth or the number of essays.
         UserError: the backbone cannot be had, target weights are for other targets, or the optimiser needs a package
             or a GPU that is not here.
     """
     try:
         return _fit(config, fold_data, checkpoints, report)
-    except torch.cuda.OutOfMemoryError as error:
+    except torch.OutOfMemoryError as error:
         message = str(error)
     # Raised out here, free of a traceback whose frames would keep the tensors that fill the GPU.
     raise BadConfig(
-        f"out of memory: training.batch_size={config.training.batch_size} with training.micro_batch_size="
-        f"{config.training.micro_batch_size} at text.max_length={config.text.max_length} does not fit the "
-        f"GPU. Set a smaller training.micro_batch_size or backbone.gradient_checkpointing. ({message})"
+        f"out of memory: essays of text.max_length={config.text.max_length} do not fit the GPU beside the model, and "
+        f"smaller batches cannot help: training.micro_batch_size and training.eval_batch_size have been halved, down "
+        f"to 1, where they were too large. Set backbone.gradient_checkpointing, a smaller text.max_length or a larger "
+        f"freeze.num_layers. ({message})"
     )
 
 
@@ -63,28 +66,17 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
         factor = state.averages.learning_rate_factor(step, scheduled_factor(step))
         set_learning_rates(state.optimizer, factor)
 
-        micro_batches = plan.micro_batches(step)
-        accumulate = partial(
-            accumulate_gradients,
-            state.model,
-            fit.reader,
-            micro_batches,
-            fold_data,
-            state.loss,
-            fit.precision,
-            state.scaler,
-        )
-        if adversary is not None and step >= adversary.start_step:
-            loss, num_tokens = adversary.accumulate(accumulate)
-        else:
-            loss, num_tokens = accumulate()
+        loss, num_tokens = within_memory(state, partial(_accumulate, fit, fold_data, adversary, step))
         apply_gradients(state.parameters(), state.optimizer, state.scaler, config.optimizer.clip_norm)
         state.averages.update(state.model, step)
         state.step = step + 1
         interval.add(loss, num_tokens)
 
         if (evaluation := plan.evaluation_after(step)) is not None:
-            metrics = interval.metrics() | {"lr": factor * config.optimizer.lr}
+            metrics = interval.metrics() | {
+                "lr": factor * config.optimizer.lr,
+                "micro_batch_size": state.micro_batch_size,
+            }
             score, scores = _evaluate(config, fold_data, fit)
             state.last_progress = Progress(evaluation, config.training.evaluations, score, metrics | scores)
             checkpoints.save(state.write)
@@ -92,6 +84,27 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
             interval = _Interval(state)
 
     return state.finish()
+
+
+def _accumulate(
+    fit: Fit, fold_data: FoldData, adversary: Adversary | None, step: int, micro_batch_size: int
+) -> tuple[Tensor, int]:
+    """Leaves the gradients of one optimiser step, adversarial where that is asked for; its loss, and its tokens."""
+    state = fit.state
+    micro_batches = fit.plan.micro_batches(step, micro_batch_size)
+    accumulate = partial(
+        accumulate_gradients,
+        state.model,
+        fit.reader,
+        micro_batches,
+        fold_data,
+        state.loss,
+        fit.precision,
+        state.scaler,
+    )
+    if adversary is not None and step >= adversary.start_step:
+        return adversary.accumulate(accumulate)
+    return accumulate()
 
 
 def _evaluate(config: Config, fold_data: FoldData, fit: Fit) -> tuple[float, dict[str, float]]:

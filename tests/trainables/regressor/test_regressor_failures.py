@@ -41,10 +41,10 @@ def test_out_of_gpu_memory_is_a_bad_config(
     config = make_config()
 
     def too_large(*_: object) -> None:
-        raise torch.cuda.OutOfMemoryError("Tried to allocate 2 GiB")
+        raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
 
     monkeypatch.setattr(Regressor, "forward", too_large)
-    message = r"out of memory: training.batch_size=8 .* text.max_length=64 .*\(Tried to allocate 2 GiB\)"
+    message = r"out of memory: essays of text.max_length=64 .* smaller batches cannot help.*\(Tried to allocate 2 GiB\)"
     with pytest.raises(BadConfig, match=message) as raised:
         run(config, make_fold_data(config), make_checkpoints())
     assert raised.value.__context__ is None

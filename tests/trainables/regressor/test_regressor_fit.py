@@ -48,8 +48,9 @@ def test_a_fit_learns_and_reports_what_it_says(
     # 80 steps of a cosine from 1e-2; the first evaluation follows step 16.
     assert curve[0].metrics["lr"] == pytest.approx(1e-2 * 0.5 * (1 + math.cos(math.pi * 15 / 80)))
     assert set(curve[0].metrics) == {
-        *("train_loss", "tokens_per_second", "lr", "rmse_reasons", "rmse_praise", "score_raw")
+        *("train_loss", "tokens_per_second", "lr", "micro_batch_size", "rmse_reasons", "rmse_praise", "score_raw")
     }
+    assert curve[0].metrics["micro_batch_size"] == config.training.batch_size
 
 
 @pytest.mark.parametrize("sections", [{}, RICH], ids=["plain", "rich"])

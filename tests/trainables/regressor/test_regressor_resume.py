@@ -75,7 +75,9 @@ def test_the_loss_scale_survives(
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
         averages = WeightAverages(swa=None, ema=None, num_steps=4)
         folder = make_checkpoints().weights_dir
-        return FitState(model, loss, optimizer, scaler, averages, None, trained_names=[], weights_dir=folder)
+        return FitState(
+            model, loss, optimizer, scaler, averages, None, trained_names=[], weights_dir=folder, micro_batch_size=8
+        )
 
     saved, resumed = state(8.0), state(1024.0)
     saved.consider(model, 0.5, np.zeros((1, 2), dtype=np.float32))

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from trainables.regressor.encoder.precision import Precision
 from trainables.regressor.encoder.state_files import StateFile, make_room, state_folder
 from trainables.regressor.essays.batches import longest_first, pad, padded_rows
 from trainables.regressor.essays.text import TokenisedEssays
+from trainables.regressor.halving import in_pieces
 
 _CHUNK_SIZE = 16  # essays of like length, always the same ones: so a state's bits do not depend on who computed it
 _log = logging.getLogger(__name__)
@@ -70,25 +72,28 @@ class FrozenStates:
     def read(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Tensor, ...]:
         """The states of some essays, lowest first: each [B, T, D], padded to the longest of them."""
         for chunk in np.unique(self._chunk_of_N[rows]):
-            if not all(file.has(chunk) for file in self._files.values()):
-                self._compute(int(chunk), device)
+            if missing := [k for k, file in self._files.items() if not file.has(chunk)]:
+                self._compute(missing, int(chunk), device)
         return tuple(self._padded(k, rows, device) for k in self._files)
 
     @torch.no_grad()
-    def _compute(self, chunk: int, device: torch.device) -> None:
-        rows = self._chunks[chunk]
+    def _compute(self, missing: list[int], chunk: int, device: torch.device) -> None:
+        # Where a chunk does not fit, its pieces are padded less: then the last bits do depend on the GPU's memory.
+        in_pieces(partial(self._compute_piece, missing, device), self._chunks[chunk], _CHUNK_SIZE)
+        for k in missing:
+            self._files[k].mark(chunk)
+
+    def _compute_piece(self, missing: list[int], device: torch.device, rows: NDArray[np.int64]) -> None:
         batch = pad(self._essays, rows, device)
         # From the state below the first that is missing, which another trial may have left. The embeddings' output is
         # not worth a start of its own.
-        missing = min(k for k, file in self._files.items() if not file.has(chunk))
-        start = missing - 1 if missing - 1 in self._files else 0
+        start = missing[0] - 1 if missing[0] - 1 in self._files else 0
         inputs = self._padded(start, rows, device) if start else batch.tokens_BT
         with self._precision.autocast():
             states = hidden_states(self._backbone, inputs, batch.mask_BT, first=start, last=self.num_layers)
         for k, state_BTD in enumerate(states, start):
-            if k in self._files and not self._files[k].has(chunk):
+            if k in missing:
                 self._write(k, rows, state_BTD.float().cpu().numpy())
-                self._files[k].mark(chunk)
 
     def _padded(self, k: int, rows: NDArray[np.int64], device: torch.device) -> Tensor:
         return padded_rows(self._files[k].states, self._essays.offsets, rows, device)

@@ -1,16 +1,18 @@
 """Reads essays for a model: padded batches, with the states of its frozen layers where those are kept."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trainables.regressor.encoder.frozen_states import FrozenStates
 from trainables.regressor.essays.batches import Batch, Batches, longest_first, pad
 from trainables.regressor.essays.text import TokenisedEssays
+from trainables.regressor.halving import in_pieces
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,20 @@ class EssayReader:
         """The essays of some rows, padded to the longest of them."""
         return {encoder: self._batch(encoder, rows) for encoder in self.essays}
 
-    def longest_first(self, rows: NDArray[np.int64], batch_size: int) -> Iterator[tuple[NDArray[np.int64], Batches]]:
-        """The essays of all these rows in batches of like length, each with its essays' places in `rows`.
+    def computed(self, compute: Callable[[Batches], Tensor], rows: NDArray[np.int64], batch_size: int) -> Tensor:
+        """What `compute` returns for batches of some essays, at least one, as one tensor in the order of `rows`.
 
-        The longest come first: what does not fit into memory fails at once.
+        Essays of like length share a batch. The longest come first: what does not fit into memory fails at once.
+
+        Raises:
+            torch.OutOfMemoryError: `batch_size` essays, and half as many, and so on to a single one, do not fit.
         """
+
+        def compute_piece(piece: NDArray[np.int64]) -> Tensor:
+            return compute(self.read(piece))
+
         order = longest_first(self.lengths[rows])
-        for start in range(0, len(order), batch_size):
-            places = order[start : start + batch_size]
-            yield places, self.read(rows[places])
+        return torch.cat(in_pieces(compute_piece, rows[order], batch_size))[np.argsort(order)]
 
     def _batch(self, encoder: str, rows: NDArray[np.int64]) -> Batch:
         batch = pad(self.essays[encoder], rows, self.device)

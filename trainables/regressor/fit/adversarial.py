@@ -210,12 +210,12 @@ def moved(parameters: Iterable[Tensor], displacement: Callable[[Tensor, Tensor],
     Where a gradient is 0 everywhere, or overflowed in float16, there is no direction, and nothing moves.
     """
     originals = []
-    with torch.no_grad():
-        for parameter in parameters:
-            assert parameter.grad is not None
-            originals.append((parameter, parameter.detach().clone()))
-            parameter.add_(_zero_where_undefined(displacement(parameter, parameter.grad)))
     try:
+        with torch.no_grad():
+            for parameter in parameters:
+                assert parameter.grad is not None
+                originals.append((parameter, parameter.detach().clone()))
+                parameter.add_(_zero_where_undefined(displacement(parameter, parameter.grad)))
         yield
     finally:
         with torch.no_grad():

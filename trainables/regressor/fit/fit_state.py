@@ -41,6 +41,7 @@ class FitState:
     soup: CheckpointSoup | None
     trained_names: Sequence[str]  # the model's parameters that are ever trained: others are as every fit loads them
     weights_dir: Path  # of the best weights
+    micro_batch_size: int  # essays in memory at a time, as far as they have been found to fit
     step: int = 0  # optimiser steps done
     best: Best | None = None
     last_progress: Progress | None = None  # what the last evaluation reported
@@ -67,6 +68,7 @@ class FitState:
         assert self.best is not None and self.last_progress is not None
         state: dict[str, Any] = {
             "step": self.step,
+            "micro_batch_size": self.micro_batch_size,
             "model": parameter_values(self.model, self.trained_names),
             "loss": self.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -94,6 +96,7 @@ class FitState:
         """Takes the state from a folder that `write` filled."""
         state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
         self.step = state["step"]
+        self.micro_batch_size = state["micro_batch_size"]
         self.last_progress = Progress(**state["last_progress"])
         set_parameters(self.model, state["model"])
         self.loss.load_state_dict(state["loss"])

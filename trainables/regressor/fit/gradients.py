@@ -63,10 +63,6 @@ class _Window:
     perturbed_loss: PerturbedLoss | None
     num_essays: int
 
-    @property
-    def device(self) -> torch.device:
-        return self.reader.device
-
     def scores(self, rows: NDArray[np.int64]) -> Tensor:
         batches = self.reader.read(rows)
         with self.precision.autocast():
@@ -74,7 +70,7 @@ class _Window:
         return score_BC
 
     def labels(self, rows: NDArray[np.int64]) -> Tensor:
-        return to_device(torch.from_numpy(self.fold_data.labels_NC[rows]), self.device)
+        return to_device(torch.from_numpy(self.fold_data.labels_NC[rows]), self.reader.device)
 
     def backward_perturbed(self, rows: NDArray[np.int64], clean_BC: Tensor) -> None:
         """Adds the gradient of the micro-batch's share of the perturbed loss, if there is one."""
@@ -85,7 +81,7 @@ class _Window:
 
 def _backward(window: _Window, micro_batches: list[NDArray[np.int64]], loss: Loss) -> Tensor:
     """Each micro-batch adds its share of the window's loss."""
-    window_loss = torch.zeros((), device=window.device)
+    window_loss = torch.zeros((), device=window.reader.device)
     for rows in micro_batches:
         score_BC = window.scores(rows)
         share = loss(score_BC, window.labels(rows), window.num_essays)
@@ -102,7 +98,8 @@ def _backward_in_two_passes(window: _Window, micro_batches: list[NDArray[np.int6
     Learning Batch Size under Memory Limited Setup). Both passes draw the same dropout.
     """
     rows_W = np.concatenate(micro_batches)
-    gpus = [window.device] if window.device.type == "cuda" else []
+    device = window.reader.device
+    gpus = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(gpus), torch.no_grad():
         clean = [window.scores(rows) for rows in micro_batches]
     score_WC = torch.cat(clean).requires_grad_()

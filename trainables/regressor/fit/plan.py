@@ -22,12 +22,15 @@ class TrainingConfig(StrictConfig):
         default=None,
         ge=1,
         le=512,
-        description="essays in memory at a time, gradients being added up; null for batch_size",
+        description="essays in memory at a time, gradients being added up; null for batch_size; halved for the rest of "
+        "the fit where memory runs out",
     )
     evaluations: int = Field(
         default=8, ge=1, le=200, description="evaluations per fit, at equal fractions of its steps"
     )
-    eval_batch_size: int = Field(default=32, ge=1, le=1024, description="essays per batch where nothing is trained")
+    eval_batch_size: int = Field(
+        default=32, ge=1, le=1024, description="essays per batch where nothing is trained; halved where it does not fit"
+    )
     precision: PrecisionName = Field(
         default="auto",
         description="what the encoder computes in; auto: fp32 on a CPU, bf16 on a GPU that has it, else fp16",
@@ -54,7 +57,6 @@ class TrainingPlan:
         Raises:
             BadConfig: there are fewer optimiser steps than evaluations.
         """
-        self._micro_batch_size = config.micro_batch_size or config.batch_size
         self._steps_per_epoch = math.ceil(len(train_rows) / config.batch_size)
         self.num_steps = config.num_epochs * self._steps_per_epoch
         if self.num_steps < config.evaluations:
@@ -71,11 +73,10 @@ class TrainingPlan:
             partial(length_grouped_batches, train_rows, lengths, config.batch_size, seed)
         )
 
-    def micro_batches(self, step: int) -> list[NDArray[np.int64]]:
-        """The rows of optimiser step `step` (from 0), in the pieces that are in memory at a time."""
+    def micro_batches(self, step: int, size: int) -> list[NDArray[np.int64]]:
+        """The rows of optimiser step `step` (from 0), in pieces of `size`, the last of which may be smaller."""
         epoch, index = divmod(step, self._steps_per_epoch)
         window = self._epoch_windows(epoch)[index]
-        size = self._micro_batch_size
         return [window[start : start + size] for start in range(0, len(window), size)]
 
     def epoch(self, step: int) -> int:

@@ -1,11 +1,16 @@
 """Pre-training on pseudo-labels, before the first step of a fit."""
 
+from functools import partial
+
 import torch
+from torch import Tensor
 
 from ell_tune.errors import BadConfig
 from ell_tune.trainable import FoldData
 from trainables.regressor.config import Config
 from trainables.regressor.fit.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.fit.memory import within_memory
+from trainables.regressor.fit.plan import TrainingPlan
 from trainables.regressor.fit.pseudo_plan import pretraining_factor, pretraining_plan
 from trainables.regressor.fit.starting import Fit
 from trainables.regressor.optimization.schedule import set_learning_rates
@@ -32,10 +37,7 @@ def pretrain(config: Config, fold_data: FoldData, fit: Fit) -> None:
     total_loss = torch.zeros((), device=fit.reader.device)
     for step in range(plan.num_steps):
         set_learning_rates(state.optimizer, factor(step))
-        micro_batches = plan.micro_batches(step)
-        loss, _ = accumulate_gradients(
-            state.model, fit.reader, micro_batches, fold_data, state.loss, fit.precision, state.scaler
-        )
+        loss, _ = within_memory(state, partial(_accumulate, fit, fold_data, plan, step))
         apply_gradients(state.parameters(), state.optimizer, state.scaler, config.optimizer.clip_norm)
         total_loss += loss
     if not torch.isfinite(total_loss):
@@ -45,3 +47,12 @@ def pretrain(config: Config, fold_data: FoldData, fit: Fit) -> None:
             f"schedule.warmup_frac, or set optimizer.clip_norm."
         )
     state.optimizer.state.clear()
+
+
+def _accumulate(
+    fit: Fit, fold_data: FoldData, plan: TrainingPlan, step: int, micro_batch_size: int
+) -> tuple[Tensor, int]:
+    state, micro_batches = fit.state, plan.micro_batches(step, micro_batch_size)
+    return accumulate_gradients(
+        state.model, fit.reader, micro_batches, fold_data, state.loss, fit.precision, state.scaler
+    )

@@ -100,6 +100,7 @@ def _first_state(
         soup=CheckpointSoup(config.soup, trained_names, soup_folder) if config.soup else None,
         trained_names=trained_names,
         weights_dir=checkpoints.weights_dir,
+        micro_batch_size=config.training.micro_batch_size or config.training.batch_size,
     )
 
 

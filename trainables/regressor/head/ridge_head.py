@@ -30,15 +30,14 @@ def fit_head_by_ridge(
     """Sets the head to the ridge regression of the labels of `rows` [M] on their standardised features.
 
     `alpha` is the penalty in scikit-learn's unit, for standardised features; a good one grows with their number.
+
+    Raises:
+        torch.OutOfMemoryError: `batch_size` essays, and half as many, and so on to a single one, do not fit.
     """
     model.eval()
-    places, features = [], []
-    for batch_places, batches in reader.longest_first(rows, batch_size):
-        with precision.autocast():
-            features.append(model.features(batches))
-        places.append(batch_places)
-    features_M = torch.cat(features).double().cpu().numpy()
-    offsets_MC = labels_MC[np.concatenate(places)] - model.head.target_means_C.double().cpu().numpy()
+    with precision.autocast():
+        features_M = reader.computed(model.features, rows, batch_size).double().cpu().numpy()
+    offsets_MC = labels_MC - model.head.target_means_C.double().cpu().numpy()
     if model.per_target:
         solutions = [_solve(features_M[:, c], offsets_MC[:, [c]], alpha) for c in range(offsets_MC.shape[1])]
         weight_CP, bias_C = (np.concatenate(parts) for parts in zip(*solutions, strict=True))

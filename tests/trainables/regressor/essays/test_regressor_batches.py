@@ -77,7 +77,7 @@ def test_each_epoch_sees_every_row_once() -> None:
     two_epochs = plan()
     assert two_epochs.num_steps == 6
     epochs = [
-        np.concatenate([rows for step in steps for rows in two_epochs.micro_batches(step)])
+        np.concatenate([rows for step in steps for rows in two_epochs.micro_batches(step, 8)])
         for steps in (range(3), range(3, 6))
     ]
     assert [sorted(rows) for rows in epochs] == [list(range(22))] * 2
@@ -85,11 +85,11 @@ def test_each_epoch_sees_every_row_once() -> None:
 
 
 def test_micro_batches_are_pieces_of_the_window() -> None:
-    whole, pieces = plan(), plan(micro_batch_size=3)
-    for step in range(whole.num_steps):
-        (window,) = whole.micro_batches(step)
-        assert np.concatenate(pieces.micro_batches(step)).tolist() == window.tolist()
-        sizes = [len(rows) for rows in pieces.micro_batches(step)]
+    planned = plan()
+    for step in range(planned.num_steps):
+        (window,) = planned.micro_batches(step, 8)
+        assert np.concatenate(planned.micro_batches(step, 3)).tolist() == window.tolist()
+        sizes = [len(rows) for rows in planned.micro_batches(step, 3)]
         assert sizes == ([3, 3, 2] if len(window) == 8 else [3, 3])
 
 

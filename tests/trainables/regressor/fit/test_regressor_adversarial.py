@@ -209,6 +209,22 @@ def test_without_a_direction_nothing_moves(window: Window, name: str, gradient: 
         assert weight.tolist() == [3.0, 4.0]
 
 
+def test_a_move_that_runs_out_of_memory_is_undone() -> None:
+    weights = [nn.Parameter(torch.tensor([3.0, 4.0])) for _ in range(2)]
+    for weight in weights:
+        weight.grad = torch.ones(2)
+
+    def displacement(weight: Tensor, gradient: Tensor) -> Tensor:
+        if weight is weights[1]:
+            assert weights[0].tolist() == [4.0, 5.0]
+            raise torch.OutOfMemoryError
+        return gradient
+
+    with pytest.raises(torch.OutOfMemoryError), moved(weights, displacement):
+        pass
+    assert [weight.tolist() for weight in weights] == [[3.0, 4.0], [3.0, 4.0]]
+
+
 def test_awp_steps_on_the_gradient_of_the_perturbed_loss_alone(window: Window) -> None:
     model, by_hand = window.model(), window.model()
     found = window.gradients(model, make_method("awp", model))
