@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from ell_tune import __version__
 from ell_tune.errors import Interrupted, UserError
-from ell_tune.interruption import sigterm_as_ctrl_c
+from ell_tune.interruption import sigterm_as_ctrl_c, undisturbed
 from ell_tune.ray_environment import set_ray_environment
 
 if TYPE_CHECKING:
@@ -311,7 +311,8 @@ def main() -> None:
         _err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     except Interrupted:
-        _err.print("Interrupted. The same command goes on from where this one stopped.", soft_wrap=True)
+        with undisturbed():  # by a second Ctrl-C
+            _err.print("Interrupted. The same command goes on from where this one stopped.", soft_wrap=True)
         sys.exit(130)
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM ends a command as Ctrl-C does: by a `KeyboardInterrupt`, so that it can say how to go on."""
+"""SIGTERM ends a command as Ctrl-C does, by a `KeyboardInterrupt`, and neither keeps it from saying how to go on."""
 
 import signal
 from collections.abc import Iterator
@@ -13,3 +13,14 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, SIGINT and SIGTERM do nothing: for a moment's work that they must not cut short."""
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -143,6 +143,25 @@ def test_whatever_interrupts_a_command_it_says_how_to_go_on(
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_says_how_to_go_on_is_not_heard(
+    run: Run, study_dir: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def interrupted(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ell_tune.study.open_study", interrupted)
+    show = cli._err.print
+
+    def show_under_fire(*words: str, **style: bool) -> None:
+        os.kill(os.getpid(), number)
+        show(*words, **style)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cli._err, "print", show_under_fire)
+    code, _, err = run("leaderboard", study_dir)
+    assert code == 130 and err.startswith("Interrupted. The same command goes on")
+
+
 def test_a_study_goes_on_only_with_its_own_essays_and_space(run: Run, tmp_path: Path, ray_address: str) -> None:
     run("sample-data", "--essays", 20, "--seed", 1, "--out", tmp_path / "a")
     run("sample-data", "--essays", 20, "--seed", 2, "--out", tmp_path / "b")
