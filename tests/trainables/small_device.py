@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.regressor.essays.batches import Batch
+from trainables.regressor.essays.batches import Batches
 from trainables.regressor.model import Regressor
 
 
@@ -29,13 +29,14 @@ class SmallDevice:
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "SmallDevice":
         features = Regressor.features
 
-        def limited(model: Regressor, batch: Batch) -> Tensor:
+        def limited(model: Regressor, batches: Batches) -> Tensor:
             assert self.num_tensors_left() == 0
-            (self.train_sizes if model.training else self.eval_sizes).append(len(batch.tokens_BT))
+            num_essays = len(batches["first"].tokens_BT)
+            (self.train_sizes if model.training else self.eval_sizes).append(num_essays)
             if len(self.train_sizes) == self.shrinks_at:
                 self.limit = self.small_limit
-            features_BP = features(model, batch)
-            if len(batch.tokens_BT) > self.limit:
+            features_BP = features(model, batches)
+            if num_essays > self.limit:
                 self.num_failures += 1
                 self._failed.append(weakref.ref(features_BP))
                 raise torch.OutOfMemoryError("Tried to allocate 2 GiB")

@@ -97,7 +97,7 @@ def test_scores_do_not_depend_on_what_fits(
 ) -> None:
     config = make_config()
     fold_data = make_fold_data(config)
-    model = build_regressor(config, fold_data.prepared, torch.zeros(2), seed=0)
+    model = build_regressor(config, fold_data.prepared, torch.zeros(2), (1.0, 5.0), seed=0)
     reader = EssayReader(fold_data.prepared, CPU)
     expected_MC = predict_rows(model, reader, fold_data.valid_rows, 10, FP32)
     device = SmallDevice(limit=3).install(monkeypatch)
@@ -113,10 +113,10 @@ def test_a_ridge_head_does_not_depend_on_what_fits(
     fold_data, rows = make_fold_data(config), np.arange(30)
 
     def ridge_weight() -> Tensor:
-        model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), seed=0)
+        model = build_regressor(config, fold_data.prepared, torch.full((2,), 3.0), (1.0, 5.0), seed=0)
         reader = EssayReader(fold_data.prepared, CPU)
         fit_head_by_ridge(model, reader, rows, fold_data.labels_NC[rows], 3.0, batch_size=16, precision=FP32)
-        return model.head.weight.detach()
+        return model.head.output.weight.detach()
 
     expected = ridge_weight()
     device = SmallDevice(limit=4).install(monkeypatch)
@@ -129,7 +129,7 @@ def test_states_of_frozen_layers_do_not_depend_on_what_fits(
 ) -> None:
     config = make_config()
     essays, rows = make_fold_data(config).prepared, np.arange(40)
-    model = build_regressor(config, essays, torch.zeros(2), seed=0).requires_grad_(False).eval()
+    model = build_regressor(config, essays, torch.zeros(2), (1.0, 5.0), seed=0).requires_grad_(False).eval()
     hidden_states = frozen_states.hidden_states
     sizes: list[int] = []
 
@@ -145,7 +145,7 @@ def test_states_of_frozen_layers_do_not_depend_on_what_fits(
         folder = tmp_path / str(limit)
         folder.mkdir()
         monkeypatch.setattr(state_files.tempfile, "gettempdir", lambda folder=folder: str(folder))
-        kept = open_frozen_states(model, essays, FP32)
+        kept = open_frozen_states(model.encoders["first"], essays["first"], FP32)
         assert kept is not None
         (found[limit],) = kept.read(rows, CPU)
         kept.read(rows, CPU)  # is there now

@@ -53,11 +53,11 @@ def test_the_phase_has_a_warm_up_and_a_decay_of_its_own() -> None:
 
 
 def test_every_epoch_of_the_phase_passes_over_the_pseudo_labelled_essays() -> None:
-    training = TrainingConfig(num_epochs=9, batch_size=4, micro_batch_size=3, evaluations=200)
+    training = TrainingConfig(num_epochs=9, batch_size=4, evaluations=200)
     plan = pretraining_plan(PseudoConfig(num_epochs=2), training, PSEUDO_ROWS, np.arange(40), seed=1)
     assert plan.num_steps == 2 * 5
     for first in (0, 5):
-        pieces = [piece for step in range(first, first + 5) for piece in plan.micro_batches(step)]
+        pieces = [piece for step in range(first, first + 5) for piece in plan.micro_batches(step, 3)]
         assert sorted(np.concatenate(pieces)) == PSEUDO_ROWS.tolist()
         assert max(map(len, pieces)) == 3
 
