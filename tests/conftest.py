@@ -12,6 +12,8 @@ from ell_tune.ray_environment import set_ray_environment
 
 # Before any import of ray or transformers, which read them once; processes that tests start inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Read by torch: a test's models are tiny, and two workers of two threads each make them wait for one another, tenfold.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 set_ray_environment(address="of the fixture below")
 

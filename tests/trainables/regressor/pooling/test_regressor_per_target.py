@@ -42,20 +42,17 @@ def test_each_score_is_read_off_its_own_vector(
     fold_data = make_fold_data(config)
     model = build_regressor(config, fold_data.prepared, torch.tensor([3.0, 2.0]), (1.0, 5.0), seed=0).eval()
     batch = pad(fold_data.prepared["first"], np.arange(4), torch.device("cpu"))
-    hidden_states = (
-        model.encoders["first"].backbone(batch.tokens_BT, batch.mask_BT.long(), output_hidden_states=True).hidden_states
-    )
-    pooled_BCP = model.norms["first"](model.encoders["first"].pooling(hidden_states, batch))
-    score_BC = model(batch)
+    encoder = model.encoders["first"]
+    hidden_states = encoder.backbone(batch.tokens_BT, batch.mask_BT.long(), output_hidden_states=True).hidden_states
+    pooled_BCP = model.norms["first"](encoder.pooling(hidden_states, batch))
+    score_BC = model({"first": batch})
     for target, mean in enumerate([3.0, 2.0]):
         expected_B = mean + pooled_BCP[:, target] @ model.head.output.weight[target] + model.head.output.bias[target]
         torch.testing.assert_close(score_BC[:, target], expected_B)
 
     score_BC[:, 0].sum().backward()
-    reached = {
-        name for name, parameter in model.encoders["first"].pooling.named_parameters() if parameter.grad is not None
-    }
-    assert {name for name in reached if model.encoders["first"].pooling.get_parameter(name).grad.abs().sum() > 0} == {  # type: ignore[union-attr]
+    gradients = {name: p.grad for name, p in encoder.pooling.named_parameters() if p.grad is not None}
+    assert {name for name, gradient in gradients.items() if gradient.abs().sum() > 0} == {
         "layer_logits.0",
         "norms.0.weight",
         "norms.0.bias",
@@ -71,7 +68,7 @@ def test_layer_weights_and_norms_do_not_decay(
         name: row.weight_decay
         for row in parameter_table(model, Loss(config.loss, ("a", "b"), (1.0, 5.0)), config)
         for name in row.parameters
-        if name.startswith("pooling.")
+        if name.startswith("encoders.first.pooling.")
     }
     assert len(decay) == 2 * 3
     assert set(decay.values()) == {0.0}
