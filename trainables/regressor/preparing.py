@@ -15,6 +15,17 @@ class Reading(StrictConfig):
     backbone_name: str
     text: TextConfig
 
+    def tokenised(self, essays: Sequence[str]) -> TokenisedEssays:
+        """Essays as the backbone's tokenizer reads them, with the tokens that the text config adds.
+
+        Raises:
+            BadConfig: the text config leaves no room for an essay.
+            UserError: the backbone cannot be found.
+        """
+        tokenizer = load_tokenizer(self.backbone_name)
+        added_token_ids = add_paragraph_tokens(tokenizer, self.text)
+        return tokenise(tokenizer, self.text, essays, added_token_ids)
+
 
 class Preparation(StrictConfig):
     """How each encoder reads an essay, by the encoder's name."""
@@ -42,7 +53,5 @@ def prepare(preparation: Preparation, essays: Sequence[str]) -> Mapping[str, Tok
     tokenised = {}
     for name, reading in preparation.readings.items():
         with told_under(path_of(name)):
-            tokenizer = load_tokenizer(reading.backbone_name)
-            added_token_ids = add_paragraph_tokens(tokenizer, reading.text)
-            tokenised[name] = tokenise(tokenizer, reading.text, essays, added_token_ids)
+            tokenised[name] = reading.tokenised(essays)
     return tokenised
