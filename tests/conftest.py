@@ -37,6 +37,7 @@ def ray_address() -> Iterator[str]:
     """A Ray cluster of two CPUs, which tests join: to start one for each takes longer than what they test."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    # Another Ray on this machine may have the default port: told no port, the cluster takes the next free one.
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "dashboard_port": None})
     yield cluster.address
     cluster.shutdown()
