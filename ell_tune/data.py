@@ -130,7 +130,7 @@ def check_enough_for_folds(essays: Essays, path: Path, num_folds: int) -> None:
     if len(essays) < num_folds:
         raise UserError(
             f"{path}: each fold needs at least one essay, but the file has {len(essays)} for {num_folds} "
-            f"folds. Give more essays or ask for fewer folds."
+            f"folds. Give more essays, or ask for fewer folds (study.num_folds in a space file, --folds of retrain)."
         )
 
 

@@ -154,9 +154,12 @@ class _JobScheduler(FIFOScheduler):
                 pass  # the run is being ended; the job stays as it is in the study
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        if trial.status == Trial.ERROR:
+            return  # Tune has stopped it to start it again, and tells of that; one that it gives up has not stopped yet
         error = _error_of(trial)
         if isinstance(error, ray.exceptions.RayActorError):
-            failure = f"its worker or node was lost {MAX_LOST_WORKERS + 1} times, the last time: {_first_line(error)}"
+            times = trial.run_metadata.num_failures
+            failure = f"its worker or node was lost {times} times, the last time: {_first_line(error)}"
             self._run.source.on_end(_job_of(trial), JobEnd(score=None, failure=failure))
         else:
             self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}: {error}")

@@ -38,7 +38,7 @@ def as_table(record: StudyRecord, is_searched: bool) -> Table:
     for header, justify in (("trial", "right"), ("state", "left"), ("score", "right"), ("steps", "right")):
         table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("searched fields")
+    table.add_column("searched fields", overflow="fold")
     for trial in ranked(record.trials):
         fields = Text(distinguishing(trial))
         if trial.reason:

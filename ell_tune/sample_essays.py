@@ -99,8 +99,9 @@ def _write_essay(seed: int, number: int) -> _SampleEssay:
     text = _compose(rng, hand)
     raw_C = _MEAN_SCORE + _SKILL_TO_SCORE * skill_C + rng.normal(0, _RATER_NOISE, len(skill_C))
     score_C = np.clip(np.round(raw_C * 2) / 2, 1.0, 5.0)
-    # An odd factor permutes the 48-bit numbers: ids look random and never repeat within a seed.
-    id_ = f"{(number + 1) * 0x9E3779B97F4B % 2**48:012X}"
+    # An odd factor permutes the 48-bit numbers: ids look random and never repeat, nor do those of another seed, whose
+    # essays are others (below a million of them).
+    id_ = f"{(seed * 1_000_000 + number + 1) * 0x9E3779B97F4B % 2**48:012X}"
     return _SampleEssay(id_, text, tuple(f"{score:.1f}" for score in score_C))
 
 

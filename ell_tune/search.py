@@ -1,5 +1,6 @@
 """`ell-tune search`: an adaptive sampler and early stopping choose the jobs, and the study records every event."""
 
+import shutil
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -245,30 +246,42 @@ def search(checked: CheckedSearch, resources: Resources, display: Display) -> St
     """Starts a study or goes on with it, on the Ray cluster that this process is connected to.
 
     Raises:
-        UserError: the trainable refuses what the user gave it, or another process holds the study.
+        UserError: the trainable refuses what the user gave it (a study that was new is gone again, if no trial had got
+            anywhere), or another process holds the study.
         Interrupted: by Ctrl-C or SIGTERM; the same call goes on.
         TrainableBug: see `ell_tune.engine.run_jobs`.
     """
-    request, spec = checked.request, checked.spec
-    if not study_exists(request.study_dir):
-        create_study(request.study_dir, spec, checked.essays, checked.folds, checked.pseudo)
-    with hold_study(request.study_dir):
-        study = open_study(request.study_dir, writes=True)
-        workload, texts = _workload(checked, study)
-        tracker = make_tracker(spec.tracking, study.name, request.study_dir / "tracking")
-        source = SearchSource(study, spec, request.budget, display, tracker)
-        seconds_left = request.budget.seconds - source.seconds()
-        trials = study.record().trials
-        # Of fewer trials than the study has, those interrupted still go on to their end.
-        num_trials = max(request.budget.num_trials, len(trials))
-        plan = Plan("search", "trial", num_trials, seconds_left, source.rungs)
+    study_dir = checked.request.study_dir
+    is_new = not study_exists(study_dir)
+    if is_new:
+        create_study(study_dir, checked.spec, checked.essays, checked.folds, checked.pseudo)
+    with hold_study(study_dir):
+        study = open_study(study_dir, writes=True)
         try:
-            with display.running(plan, trials):
-                run_jobs(source, workload, texts, resources)
-        finally:
-            source.note_time()
-            tracker.close()
+            _run(checked, study, resources, display)
+        except UserError:
+            if is_new and not any(trial.steps for trial in study.record().trials):
+                shutil.rmtree(study_dir)  # of no use, and the corrected command would be refused for it
+            raise
     return study
+
+
+def _run(checked: CheckedSearch, study: Study, resources: Resources, display: Display) -> None:
+    request, spec = checked.request, checked.spec
+    workload, texts = _workload(checked, study)
+    tracker = make_tracker(spec.tracking, study.name, request.study_dir / "tracking")
+    source = SearchSource(study, spec, request.budget, display, tracker)
+    seconds_left = request.budget.seconds - source.seconds()
+    trials = study.record().trials
+    # Of fewer trials than the study has, those interrupted still go on to their end.
+    num_trials = max(request.budget.num_trials, len(trials))
+    plan = Plan("search", "trial", num_trials, seconds_left, source.rungs)
+    try:
+        with display.running(plan, trials):
+            run_jobs(source, workload, texts, resources)
+    finally:
+        source.note_time()
+        tracker.close()
 
 
 def _workload(checked: CheckedSearch, study: Study) -> tuple[Workload, tuple[str, ...]]:

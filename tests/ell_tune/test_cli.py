@@ -181,6 +181,36 @@ def test_a_study_goes_on_only_with_its_own_essays_and_space(run: Run, tmp_path: 
     assert len(open_study(tmp_path / "study").record().trials) == 2
 
 
+def test_a_search_that_is_refused_at_once_leaves_no_study_behind(run: Run, tmp_path: Path, ray_address: str) -> None:
+    run("sample-data", "--essays", 20, "--seed", 1, "--out", tmp_path)
+    space = write_space(tmp_path / "space.yaml")
+    words = ["search", space, "--train", tmp_path / "train.csv", "--study", tmp_path / "study", "--trials", 1]
+    words += ["--address", ray_address]
+    code, _, err = run(*words, "--set", "fault=user_error_in_prepare")
+    assert code == 2 and "no tokenizer can be had" in err
+    assert not (tmp_path / "study").exists()
+    code, _, err = run(*words)  # corrected
+    assert code == 0, err
+    # A study that has scores stays, whatever is refused later.
+    code, _, err = run(*words[:-3], 2, *words[-2:], "--set", "y=9")
+    assert code == 2 and len(open_study(tmp_path / "study").record().trials) == 1
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_in_another(run: Run, tmp_path: Path, ray_address: str) -> None:
+    run("sample-data", "--essays", 20, "--seed", 1, "--out", tmp_path)
+    space = write_space(
+        tmp_path / "space.yaml", base={"fault": f"kill_once:{tmp_path / 'killed'}"}, study={"scheduler": False}
+    )
+    words = ["search", space, "--train", tmp_path / "train.csv", "--study", tmp_path / "study", "--trials", 2]
+    code, _, err = run(*words, "--address", ray_address)
+    assert code == 0, err
+    assert (tmp_path / "killed").exists()
+    trials = open_study(tmp_path / "study").record().trials
+    assert [(trial.state, trial.reason, list(trial.curve)) for trial in trials] == [
+        ("complete", None, [1, 2, 3, 4])
+    ] * 2
+
+
 @pytest.mark.slow
 def test_a_search_killed_or_interrupted_goes_on_to_exactly_the_asked_for_number_of_trials(
     run: Run, tmp_path: Path

@@ -29,6 +29,8 @@ def test_files_are_in_the_format_of_fb3(sample: tuple[Essays, Essays], tmp_path:
     ids = [*train.ids, *test.ids]
     assert len(set(ids)) == 480
     assert all(re.fullmatch("[0-9A-F]{12}", id_) for id_ in ids)
+    other, _ = write_sample_data(20, seed=1, out_dir=tmp_path / "other")
+    assert not set(ids) & set(read_labelled(other, DataConfig()).ids)  # other essays, so other ids
     train_path, test_path = write_sample_data(20, seed=0, out_dir=tmp_path / "new" / "folder")
     assert (train_path, test_path) == (tmp_path / "new/folder/train.csv", tmp_path / "new/folder/test.csv")
     assert train_path.read_text().startswith("text_id,full_text," + ",".join(FB3_TARGETS) + "\n")
