@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ell_tune.trainable import FoldData
 from trainables.regressor import Config
-from trainables.regressor.fit.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.fit.gradients import apply_gradients, set_training_mode
 from trainables.regressor.fit.starting import start_fit
 from trainables.regressor.model import Regressor
 from trainables.regressor.optimization.schedule import learning_rate_factor, set_learning_rates
@@ -50,9 +50,7 @@ class OurTraining:
         for step in range(self._step, self._step + num_steps):
             set_learning_rates(state.optimizer, self._factor(step))
             micro_batches = fit.plan.micro_batches(step, state.micro_batch_size)
-            _, step_tokens = accumulate_gradients(
-                state.model, fit.reader, micro_batches, self._fold_data, state.loss, fit.precision, state.scaler
-            )
+            _, step_tokens = fit.accumulation(self._fold_data, micro_batches)()
             apply_gradients(state.parameters(), state.optimizer, state.scaler, self._config.optimizer.clip_norm)
             num_tokens += step_tokens
         self._step += num_steps

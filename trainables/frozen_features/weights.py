@@ -6,7 +6,6 @@ encoder/ second/ …   config.json, weights and tokenizer files of each encoder
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from trainables.frozen_features.encoding import EncodedEssays
 from trainables.frozen_features.scorer import Scorer, read_scorer
 from trainables.regressor.encoder.backbone import BackboneConfig, load_backbone
 from trainables.regressor.encoder.backbone_folder import find_backbone_folder
-from trainables.regressor.file_links import link_or_copy
+from trainables.regressor.weight_files import empty_folder, link_or_copy
 
 _SCORER = "scorer.safetensors"
 _DESCRIPTION = "scorer.json"
@@ -27,8 +26,7 @@ def write_weights(weights_dir: Path, config: Config, scorer: Scorer, encoded: Ma
     Raises:
         UserError: a backbone is no longer where it was when the essays were encoded.
     """
-    for child in weights_dir.iterdir():
-        shutil.rmtree(child) if child.is_dir() else child.unlink()
+    empty_folder(weights_dir)
     for field, encoder in config.encoders.items():
         folder = weights_dir / field
         folder.mkdir()

@@ -14,7 +14,7 @@ from trainables.regressor.averaging.candidate import Candidate
 from trainables.regressor.config import Config
 from trainables.regressor.fit.adversarial import Adversary, make_adversary
 from trainables.regressor.fit.fit_state import FitState
-from trainables.regressor.fit.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.fit.gradients import apply_gradients, set_training_mode
 from trainables.regressor.fit.memory import within_memory
 from trainables.regressor.fit.pretraining import pretrain
 from trainables.regressor.fit.starting import Fit, start_fit
@@ -90,18 +90,7 @@ def _accumulate(
     fit: Fit, fold_data: FoldData, adversary: Adversary | None, step: int, micro_batch_size: int
 ) -> tuple[Tensor, int]:
     """Leaves the gradients of one optimiser step, adversarial where that is asked for; its loss, and its tokens."""
-    state = fit.state
-    micro_batches = fit.plan.micro_batches(step, micro_batch_size)
-    accumulate = partial(
-        accumulate_gradients,
-        state.model,
-        fit.reader,
-        micro_batches,
-        fold_data,
-        state.loss,
-        fit.precision,
-        state.scaler,
-    )
+    accumulate = fit.accumulation(fold_data, fit.plan.micro_batches(step, micro_batch_size))
     if adversary is not None and step >= adversary.start_step:
         return adversary.accumulate(accumulate)
     return accumulate()

@@ -7,7 +7,6 @@ first/ second/ third/  architecture (config.json) and tokenizer files of each en
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from trainables.regressor.building import empty_regressor
 from trainables.regressor.config import Config
 from trainables.regressor.encoder.backbone import load_tokenizer
 from trainables.regressor.essays.text import TokenisedEssays
-from trainables.regressor.file_links import link_or_copy
 from trainables.regressor.model import Regressor
+from trainables.regressor.weight_files import empty_folder, link_or_copy
 
 _WEIGHTS = "model.safetensors"
 _REGRESSOR = "regressor.json"
@@ -30,8 +29,7 @@ _SOUP = "soup"
 
 def start_weights(weights_dir: Path, config: Config, model: Regressor, essays: Mapping[str, TokenisedEssays]) -> None:
     """Makes the folder this fit's: what an older fit left goes, and all files but the weights are written."""
-    for child in weights_dir.iterdir():
-        shutil.rmtree(child) if child.is_dir() else child.unlink()
+    empty_folder(weights_dir)
     regressor = {
         "config": config.model_dump(mode="json"),
         "num_targets": model.head.num_targets,

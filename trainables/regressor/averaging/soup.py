@@ -18,8 +18,8 @@ from torch import Tensor
 from ell_tune.config import StrictConfig
 from trainables.regressor.averaging.candidate import Candidate
 from trainables.regressor.averaging.parameter_values import parameter_values, set_parameters
-from trainables.regressor.file_links import link_or_copy
 from trainables.regressor.model import Regressor
+from trainables.regressor.weight_files import link_or_copy
 
 
 class SoupConfig(StrictConfig):

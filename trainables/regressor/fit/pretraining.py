@@ -8,7 +8,7 @@ from torch import Tensor
 from ell_tune.errors import BadConfig
 from ell_tune.trainable import FoldData
 from trainables.regressor.config import Config
-from trainables.regressor.fit.gradients import accumulate_gradients, apply_gradients, set_training_mode
+from trainables.regressor.fit.gradients import apply_gradients, set_training_mode
 from trainables.regressor.fit.memory import within_memory
 from trainables.regressor.fit.plan import TrainingPlan
 from trainables.regressor.fit.pseudo_plan import pretraining_factor, pretraining_plan
@@ -52,7 +52,4 @@ def pretrain(config: Config, fold_data: FoldData, fit: Fit) -> None:
 def _accumulate(
     fit: Fit, fold_data: FoldData, plan: TrainingPlan, step: int, micro_batch_size: int
 ) -> tuple[Tensor, int]:
-    state, micro_batches = fit.state, plan.micro_batches(step, micro_batch_size)
-    return accumulate_gradients(
-        state.model, fit.reader, micro_batches, fold_data, state.loss, fit.precision, state.scaler
-    )
+    return fit.accumulation(fold_data, plan.micro_batches(step, micro_batch_size))()

@@ -1,8 +1,11 @@
 """What a fit is made of before its first step: model, optimiser, averages, and how essays are read for it."""
 
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ell_tune.trainable import Checkpoints, FoldData
 from trainables.regressor.averaging.averages import WeightAverages
@@ -14,8 +17,9 @@ from trainables.regressor.encoder.mixout import add_mixout
 from trainables.regressor.encoder.precision import Precision, best_device
 from trainables.regressor.encoder.reader import EssayReader, total_lengths
 from trainables.regressor.encoder.reinit import trained_from_pretrained
-from trainables.regressor.fit.adversarial import SiftConfig
+from trainables.regressor.fit.adversarial import AccumulateGradients, SiftConfig
 from trainables.regressor.fit.fit_state import FitState
+from trainables.regressor.fit.gradients import accumulate_gradients
 from trainables.regressor.fit.plan import TrainingPlan
 from trainables.regressor.head.ridge_head import fit_head_by_ridge
 from trainables.regressor.losses import Loss, check_batch_size
@@ -40,6 +44,20 @@ class Fit:
     reader: EssayReader
     table: list[ParameterRow]
     state: FitState
+
+    def accumulation(self, fold_data: FoldData, micro_batches: list[NDArray[np.int64]]) -> AccumulateGradients:
+        """How the gradients of a window, in these micro-batches, are computed."""
+        state = self.state
+        return partial(
+            accumulate_gradients,
+            state.model,
+            self.reader,
+            micro_batches,
+            fold_data,
+            state.loss,
+            self.precision,
+            state.scaler,
+        )
 
 
 def start_fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints) -> Fit:

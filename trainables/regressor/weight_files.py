@@ -1,4 +1,4 @@
-"""Files that are never changed, in a second place."""
+"""Folders of weights: emptied for another fit, filled with links to files that are never changed."""
 
 import os
 import shutil
@@ -11,3 +11,9 @@ def link_or_copy(source: Path, destination: Path) -> None:
         os.link(source, destination)
     except OSError:
         shutil.copyfile(source, destination)
+
+
+def empty_folder(folder: Path) -> None:
+    """Deletes all that a folder holds, and leaves the folder."""
+    for child in folder.iterdir():
+        shutil.rmtree(child) if child.is_dir() else child.unlink()
