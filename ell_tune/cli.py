@@ -89,6 +89,15 @@ def search(
     time_budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Time for the whole study: 45s, 90m, 1h30m.")
     ] = None,
+    device_budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Training time of all trials, times their GPUs (or CPUs).")
+    ] = None,
+    trial_budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Training time after which a trial is stopped.")
+    ] = None,
+    target_score: Annotated[
+        float | None, typer.Option(metavar="SCORE", help="End once a complete trial scores this or less.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Fix a field; may be given more than once.")
     ] = None,
@@ -104,20 +113,25 @@ def search(
     Example: `ell-tune search search_spaces/minilm_cpu.yaml --train train.csv --study studies/first --trials 20`
     """
     set_ray_environment(address)
+    from ell_tune.budget import Budget
     from ell_tune.progress import make_display
     from ell_tune.pseudo_labels import pseudo_request
     from ell_tune.ray_cluster import connected, resources
     from ell_tune.records import TrialState
-    from ell_tune.search import Budget, SearchRequest, check_request, finished_record
+    from ell_tune.search import SearchRequest, check_request, finished_record
     from ell_tune.search import search as run_search
 
-    seconds = inf if time_budget is None else _seconds(time_budget)
-    asked = SearchRequest(
-        space, train, study, settings or [], Budget(trials, seconds), pseudo_request(pseudo, pseudo_model)
+    budget = Budget(
+        num_trials=trials,
+        seconds=_seconds("--time-budget", time_budget),
+        device_seconds=_seconds("--device-budget", device_budget),
+        trial_seconds=_seconds("--trial-budget", trial_budget),
+        target_score=-inf if target_score is None else target_score,
     )
+    asked = SearchRequest(space, train, study, settings or [], budget, pseudo_request(pseudo, pseudo_model))
     request = check_request(asked)
     _print_pseudo(request.pseudo)
-    record = finished_record(request)
+    record, why = finished_record(request), None
     if record is not None:
         _print(
             f"Nothing is left to search: --trials {trials} counts those that the study has. A larger one adds to them."
@@ -126,14 +140,17 @@ def search(
         with connected(address) as dashboard:
             _print(dashboard)
             per_trial = resources(cpus_per_trial, gpus_per_trial, max_concurrent, joined=address is not None)
-            record = run_search(request, per_trial, make_display(_out)).record()
+            end = run_search(request, per_trial, make_display(_out))
+            record, why = end.record, end.why
     if record.trials and all(trial.state == TrialState.FAILED for trial in record.trials):
         raise UserError(
             f"{study}: at least one config must train, but all {len(record.trials)} trials failed; the first, the base "
             f"config: {record.trials[0].reason}. Correct {space}, and search into another --study."
         )
-    if any(trial.state == TrialState.RUNNING for trial in record.trials):
-        _print("The time budget is used up; a larger --time-budget goes on with the trials that are under way.")
+    if why is not None:
+        under_way = sum(trial.state == TrialState.RUNNING for trial in record.trials)
+        kept = f" {under_way} trials are under way still; a larger budget goes on with them." if under_way else ""
+        _print(f"The search ended early: {why}.{kept}")
     _print(f"{len(record.trials)} trials in {study}. Next: ell-tune leaderboard {shlex.quote(str(study))}")
 
 
@@ -294,12 +311,14 @@ def _print_pseudo(pseudo: "PseudoEssays | None") -> None:
         )
 
 
-def _seconds(text: str) -> float:
+def _seconds(option: str, text: str | None) -> float:
+    if text is None:
+        return inf
     match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     total = 3600 * hours + 60 * minutes + seconds
     if total == 0:
-        raise UserError(f"--time-budget takes a time above 0 such as 45s, 90m or 1h30m, but got {text!r}.")
+        raise UserError(f"{option} takes a time above 0 such as 45s, 90m or 1h30m, but got {text!r}.")
     return float(total)
 
 

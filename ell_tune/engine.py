@@ -22,7 +22,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ell_tune.errors import Interrupted, TrainableBug, UserError
-from ell_tune.jobs import Job, JobEnd, JobSource
+from ell_tune.jobs import EndKind, Job, JobEnd, JobSource
 from ell_tune.worker import PreparedEssays, Workload, run_job
 
 MAX_LOST_WORKERS = 3  # times that one job is started again after its worker or node died
@@ -35,6 +35,11 @@ class Resources:
     cpus_per_trial: float
     gpus_per_trial: float
     max_concurrent: int
+
+    @property
+    def devices_per_trial(self) -> float:
+        """What a trial's device-seconds count: its GPUs, or its CPUs where it has none."""
+        return self.gpus_per_trial or self.cpus_per_trial
 
 
 def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resources: Resources) -> None:
@@ -143,13 +148,13 @@ class _JobScheduler(FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         match result.get("end"):
             case "complete":
-                self._run.source.on_end(_job_of(trial), JobEnd(score=result["best_score"], failure=None))
+                self._end(trial, JobEnd(EndKind.COMPLETE, score=result["best_score"]))
             case "failed":
-                self._run.source.on_end(_job_of(trial), JobEnd(score=None, failure=result["message"]))
+                self._end(trial, JobEnd(EndKind.BAD_CONFIG, message=result["message"]))
             case "user_error":
                 self._run.error = self._run.error or UserError(result["message"])
             case "bug":
-                self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}:\n{result['message']}")
+                self._end_by_bug(trial, result["message"])
             case _:
                 pass  # the run is being ended; the job stays as it is in the study
 
@@ -159,10 +164,17 @@ class _JobScheduler(FIFOScheduler):
         error = _error_of(trial)
         if isinstance(error, ray.exceptions.RayActorError):
             times = trial.run_metadata.num_failures
-            failure = f"its worker or node was lost {times} times, the last time: {_first_line(error)}"
-            self._run.source.on_end(_job_of(trial), JobEnd(score=None, failure=failure))
+            message = f"its worker or node was lost {times} times, the last time: {_first_line(error)}"
+            self._end(trial, JobEnd(EndKind.LOST, message=message))
         else:
-            self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}: {error}")
+            self._end_by_bug(trial, str(error))
+
+    def _end(self, trial: Trial, end: JobEnd) -> None:
+        self._run.source.on_end(_job_of(trial), end)
+
+    def _end_by_bug(self, trial: Trial, traceback: str) -> None:
+        self._end(trial, JobEnd(EndKind.BUG, message=traceback.strip().splitlines()[-1]))
+        self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}:\n{traceback}")
 
 
 def _error_of(trial: Trial) -> Exception:

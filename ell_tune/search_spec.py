@@ -20,14 +20,17 @@ from typing import Any
 from pydantic import Field
 
 from ell_tune.asha import AshaConfig
-from ell_tune.config import ConfigT, InvalidConfig, StrictConfig, one_of, or_off, validate
+from ell_tune.config import ConfigT, InvalidConfig, StrictConfig, or_off, validate
+from ell_tune.constraints import ConstraintsConfig
 from ell_tune.data import DataConfig
 from ell_tune.domain_clauses import ClauseError, is_under, parse_domains
 from ell_tune.dotted import field_paths, flatten, merged, nearest, set_at
 from ell_tune.errors import UserError
-from ell_tune.samplers import RandomConfig, TpeConfig
+from ell_tune.samplers import SamplerConfig, TpeConfig
+from ell_tune.schedulers import SchedulerConfig
 from ell_tune.space import OutsideDomain, Space
 from ell_tune.space_document import SpaceDocument
+from ell_tune.telling import StoppedAs
 from ell_tune.tracking import TrackingConfig
 from ell_tune.trainable import Trainable, load_trainable
 from ell_tune.yaml_source import YamlPath
@@ -39,8 +42,10 @@ class StudyConfig(StrictConfig):
     seed: int = Field(42, ge=0, le=2**31 - 1, description="seed of the folds, the sampler and every trial")
     num_folds: int = Field(5, ge=2, le=50, description="folds that the essays are split into")
     fold: int = Field(0, ge=0, description="the fold that trials are scored on; they train on the others")
-    sampler: one_of(TpeConfig, RandomConfig) = Field(TpeConfig(), description="who suggests configs")  # type: ignore[valid-type]
-    scheduler: or_off(AshaConfig) = Field(AshaConfig(), description="early stopping, or off")  # type: ignore[valid-type]
+    sampler: SamplerConfig = Field(TpeConfig(), description="who suggests configs")
+    scheduler: or_off(SchedulerConfig) = Field(AshaConfig(), description="early stopping, or off")  # type: ignore[valid-type]
+    stopped_as: StoppedAs = Field("pruned", description="how a trial stopped early is told to the sampler")
+    constraints: ConstraintsConfig = Field(ConstraintsConfig(), description="limits that a config must keep")
     artifacts: str | None = Field(
         None, description="folder or s3:// URI that every node can write, for checkpoints; default: inside the study"
     )

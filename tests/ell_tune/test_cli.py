@@ -15,9 +15,9 @@ from plain_engine import run_all
 from studies import essays, make_source, write_space
 
 from ell_tune import __version__, cli, engine
+from ell_tune.budget import Budget
 from ell_tune.csv_table import to_csv
 from ell_tune.data import FB3_TARGETS, DataConfig, read_labelled
-from ell_tune.search import Budget
 from ell_tune.study import open_study
 
 VERBS = ["search", "leaderboard", "report", "export", "retrain", "predict", "score", "sample-data"]

@@ -22,8 +22,8 @@ def test_plain_lines_say_what_happened() -> None:
     console, file = _console(False)
     display = PlainDisplay(console)
     with display.running(Plan("search", "trial", 3), [trial(0, 0.47)]):
-        display.changed(trial(1, None, state=TrialState.RUNNING, curve={}, steps=0), 8)
-        display.changed(trial(1, 0.46, state=TrialState.STOPPED, steps=4, reason="not among the best"), 8)
+        display.changed(trial(1, None, state=TrialState.RUNNING, curve={}, steps=0))
+        display.changed(trial(1, 0.46, state=TrialState.STOPPED, steps=4, reason="not among the best"))
     lines = file.getvalue().splitlines()
     assert lines[0].startswith("search: 1/3 trials done")
     assert "trial 1 running: starts: " in lines[1]
@@ -35,7 +35,7 @@ def test_the_live_table_shows_running_trials_and_the_leader() -> None:
     console, _ = _console(True)
     display = LiveDisplay(console)
     with display.running(Plan("search", "trial", 3, seconds=60, rungs=lambda _: (4, 6)), [trial(0, 0.47)]):
-        display.changed(trial(1, 0.46, state=TrialState.RUNNING, steps=4), 8)
+        display.changed(trial(1, 0.46, state=TrialState.RUNNING, steps=4))
         with console.capture() as capture:
             console.print(display)
     text = capture.get()

@@ -4,9 +4,9 @@ import pytest
 from plain_engine import run_all
 from studies import essays, make_source, make_study
 
+from ell_tune.budget import Budget
 from ell_tune.errors import UserError
 from ell_tune.folds import load_folds
-from ell_tune.search import Budget
 from ell_tune.study import create_study, open_study
 
 
