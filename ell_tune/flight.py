@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 
 from ell_tune.records import TrialState
-from ell_tune.study import OUTCOME, REASON, USAGE
+from ell_tune.study import MISFIT, OUTCOME, REASON, USAGE
 from ell_tune.trainable import MEASURES, Progress
 
 
@@ -18,6 +18,7 @@ class Flight:
         self.trial = trial
         self._storage = trial.study._storage
         frozen = self._storage.get_trial(trial._trial_id)
+        self.is_misfit = MISFIT in frozen.user_attrs  # of a space before an edit
         self.curve: dict[int, float] = dict(frozen.intermediate_values)  # step → score; infinite where it diverged
         self._usage: dict[str, Any] = dict(frozen.user_attrs.get(USAGE, {}))
 
@@ -64,6 +65,11 @@ class Flight:
             self.trial.set_constraint(name, violations[name])
         self.trial.set_user_attr(OUTCOME, str(outcome))
         self.note_reason(reason)
+
+    def note_misfit_end(self, state: optuna.trial.TrialState, value: float | None) -> None:
+        """Writes what Optuna would be told, if it fitted the space."""
+        before = self.trial.user_attrs[MISFIT]
+        self.trial.set_user_attr(MISFIT, {**before, "state": state.name, "value": value})
 
     def note_reason(self, reason: str | None) -> None:
         """Writes why it ends."""

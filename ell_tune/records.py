@@ -47,3 +47,5 @@ class StudyRecord:
     num_steps: int  # evaluations of a whole schedule
     rungs: tuple[int, ...]  # the steps at which trials are compared and stopped
     provenance: Mapping[str, Any]  # data and fold hashes, versions, seed, commit
+    num_waiting: int = 0  # enqueued configs that no search has started yet
+    search_seconds: float = 0.0  # wall time of all searches, up to the last evaluation

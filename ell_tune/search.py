@@ -17,6 +17,7 @@ from ell_tune.records import StudyRecord
 from ell_tune.search_source import SearchSource
 from ell_tune.search_spec import SearchSpec, load_search_spec
 from ell_tune.study import Study, check_new_study, create_study, open_study, read_manifest, study_exists
+from ell_tune.study_edit import SpaceEdit, apply, compare
 from ell_tune.study_lock import hold_study
 from ell_tune.tracking import make_tracker
 from ell_tune.worker import Workload
@@ -43,6 +44,7 @@ class CheckedSearch:
     essays: Essays
     folds: Folds
     pseudo: PseudoEssays | None
+    edit: SpaceEdit | None  # what the space changes in the study, if that has another
 
 
 def check_request(request: SearchRequest) -> CheckedSearch:
@@ -54,10 +56,11 @@ def check_request(request: SearchRequest) -> CheckedSearch:
     spec = load_search_spec(request.space_path, request.settings)
     essays = read_labelled(request.train_path, spec.data)
     check_enough_for_folds(essays, request.train_path, spec.study.num_folds)
-    goes_on = study_exists(request.study_dir)
+    goes_on, edit = study_exists(request.study_dir), None
     if goes_on:
         manifest = read_manifest(request.study_dir)
-        _check_same_search(manifest, spec, essays, request)
+        _check_same_essays(manifest, essays, request)
+        edit = compare(open_study(request.study_dir), spec, request.space_path)
         folds = load_folds(request.study_dir / "folds.csv", essays)
     else:
         check_new_study(request.study_dir)
@@ -67,7 +70,7 @@ def check_request(request: SearchRequest) -> CheckedSearch:
         pseudo = check_pseudo(request.pseudo, essays, folds, spec.data, [spec.study.fold])
     if goes_on:
         check_same_pseudo(manifest["provenance"].get("pseudo"), pseudo, request.study_dir)
-    return CheckedSearch(request, spec, essays, folds, pseudo)
+    return CheckedSearch(request, spec, essays, folds, pseudo, edit)
 
 
 def finished_record(checked: CheckedSearch) -> StudyRecord | None:
@@ -101,8 +104,10 @@ def search(checked: CheckedSearch, resources: Resources, display: Display) -> Se
     is_new = not study_exists(study_dir)
     if is_new:
         create_study(study_dir, checked.spec, checked.essays, checked.folds, checked.pseudo)
-    with hold_study(study_dir):
+    with hold_study(study_dir, num_trials=checked.request.budget.num_trials):
         study = open_study(study_dir, writes=True)
+        if checked.edit is not None:
+            study = apply(study, checked.spec, checked.edit)
         try:
             why_ended = _run(checked, study, resources, display)
         except UserError:
@@ -139,21 +144,11 @@ def _workload(checked: CheckedSearch, study: Study) -> tuple[Workload, tuple[str
     return workload, texts
 
 
-def _check_same_search(remembered: Mapping[str, Any], spec: SearchSpec, essays: Essays, request: SearchRequest) -> None:
-    if remembered["provenance"]["data_sha256"] != essays.fingerprint:
+def _check_same_essays(manifest: Mapping[str, Any], essays: Essays, request: SearchRequest) -> None:
+    remembered = manifest["provenance"]["data_sha256"]
+    if remembered != essays.fingerprint:
         raise UserError(
             f"{request.train_path}: a study goes on with the essays that it began with, but these differ from those "
-            f"of {request.study_dir} (sha256 {essays.fingerprint[:12]}, not "
-            f"{remembered['provenance']['data_sha256'][:12]}). Give the first file, or another --study."
-        )
-    if remembered["document"] != spec.document:
-        sections = sorted(
-            section
-            for section in {*remembered["document"], *spec.document}
-            if remembered["document"].get(section) != spec.document.get(section)
-        )
-        raise UserError(
-            f"{request.space_path}: a study goes on with the space that it began with, but the sections "
-            f"{', '.join(sections)} differ from those of {request.study_dir}. Give the same file and --set options, "
+            f"of {request.study_dir} (sha256 {essays.fingerprint[:12]}, not {remembered[:12]}). Give the first file, "
             f"or another --study."
         )

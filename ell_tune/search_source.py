@@ -3,11 +3,8 @@
 All that it knows is in the study, or is rebuilt from it here; so to start, to resume and to add trials are the same.
 """
 
-import json
 from collections import deque
-from hashlib import blake2b
 from math import inf, isfinite
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -16,7 +13,7 @@ from optuna.trial import TrialState as Told
 from ell_tune.artifacts import ArtifactFolder, delete_checkpoints
 from ell_tune.budget import Budget, Meter
 from ell_tune.constraints import violations
-from ell_tune.dotted import differences
+from ell_tune.dotted import differences, with_differences
 from ell_tune.flight import Flight
 from ell_tune.jobs import EndKind, Job, JobEnd
 from ell_tune.progress import Display
@@ -24,7 +21,7 @@ from ell_tune.records import TrialRecord, TrialState
 from ell_tune.samplers import RandomConfig, make_sampler
 from ell_tune.schedulers import make_scheduler
 from ell_tune.search_spec import SearchSpec
-from ell_tune.study import CONFIG, DUPLICATE_OF, OUTCOME, USAGE, Study
+from ell_tune.study import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE, Study, config_key, was_started
 from ell_tune.telling import Extrapolation, told
 from ell_tune.tracking import Tracker
 from ell_tune.trainable import Progress
@@ -59,7 +56,7 @@ class SearchSource:
         self.meter = Meter(budget)
         self._flights: dict[str, Flight] = {}  # by job name
         self._interrupted: deque[FrozenTrial] = deque()
-        self._number_of: dict[bytes, int] = {}  # hash of a config → the trial that has it
+        self._number_of: dict[bytes, int] = {}  # key of a config → the trial that has it
         self._num_started = 0
         self._is_exhausted = False
         for frozen in self._optuna.get_trials(deepcopy=False):
@@ -68,20 +65,23 @@ class SearchSource:
     def _take_in(self, frozen: FrozenTrial) -> None:
         """Counts a trial of the study as it is."""
         attributes = frozen.user_attrs
-        if frozen.state == Told.WAITING or DUPLICATE_OF in attributes:
+        if not was_started(frozen):
             return
         self._num_started += 1
         if frozen.state == Told.RUNNING:
             self._interrupted.append(frozen)
         if CONFIG in attributes:
-            self._number_of[_digest(attributes[CONFIG])] = frozen.number
+            self._number_of[config_key(attributes[CONFIG])] = frozen.number
         if USAGE in attributes:
             usage = attributes[USAGE]
             self.meter.take_in(usage["search_seconds"], usage["device_seconds"])
+        if MISFIT in attributes:
+            return  # compares with none of this space
+        if USAGE in attributes:
             best = inf
             for step, score in sorted(frozen.intermediate_values.items()):
                 best = min(best, score)
-                self._scheduler.stops(frozen.number, step, usage["num_steps"], best)
+                self._scheduler.stops(frozen.number, step, attributes[USAGE]["num_steps"], best)
         if attributes.get(OUTCOME) == TrialState.COMPLETE:
             self._take_in_complete(frozen.intermediate_values)
 
@@ -124,10 +124,12 @@ class SearchSource:
 
     def _start(self, trial: optuna.Trial) -> Job | None:
         """The job of a trial; None where another trial has the same config, which ends it."""
-        config = self._spec.space.suggest(trial)
+        if MISFIT in trial.user_attrs:
+            config = with_differences(self._study.base, trial.user_attrs[CONFIG])
+        else:
+            config = self._spec.space.suggest(trial)
         changes = differences(self._study.base, config)
-        digest = _digest(changes)
-        twin = self._number_of.setdefault(digest, trial.number)
+        twin = self._number_of.setdefault(config_key(changes), trial.number)
         if twin != trial.number:
             trial.set_user_attr(DUPLICATE_OF, twin)
             self._optuna.tell(trial, state=Told.FAIL)  # which samplers ignore
@@ -167,10 +169,11 @@ class SearchSource:
             return TrialState.FAILED, broken
         if progress.step == progress.num_steps:
             return None
-        best = flight.best_until(progress.step)
-        reason = self._scheduler.stops(flight.number, progress.step, progress.num_steps, best)
-        if reason is not None:
-            return TrialState.STOPPED, reason
+        if not flight.is_misfit:
+            best = flight.best_until(progress.step)
+            reason = self._scheduler.stops(flight.number, progress.step, progress.num_steps, best)
+            if reason is not None:
+                return TrialState.STOPPED, reason
         if flight.seconds >= self._budget.trial_seconds:
             return TrialState.STOPPED, f"a trial has {self._budget.trial_seconds:.0f} s, which are used up"
         return None
@@ -200,6 +203,9 @@ class SearchSource:
         score, step = min(flight.curve.values(), default=None), max(flight.curve, default=0)
         estimate = inf if score is None else self._extrapolation.final_score(score, step, flight.num_steps)
         state, value = told(self._spec.study.stopped_as, outcome, score, estimate)
+        if flight.is_misfit:
+            flight.note_misfit_end(state, value)
+            state, value = Told.FAIL, None
         self._optuna.tell(flight.trial, value, state=state)
         delete_checkpoints(ArtifactFolder(self._study.artifacts, job.name))
         ended = self._show(flight)
@@ -213,7 +219,3 @@ class SearchSource:
     def rungs(self, num_steps: int) -> tuple[int, ...]:
         """The steps at which trials of so many evaluations are compared."""
         return self._scheduler.rungs(num_steps) if num_steps else ()
-
-
-def _digest(changes: dict[str, Any]) -> bytes:
-    return blake2b(json.dumps(changes, sort_keys=True).encode(), digest_size=12).digest()

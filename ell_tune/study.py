@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,6 @@ from ell_tune.study_lock import FlockJournalLock, drop_torn_line
 from ell_tune.trainable import MEASURES
 
 _FORMAT = 2
-_OPTUNA_NAME = "ell-tune"
 
 # A trial's user attributes in the journal. Optuna's own state of a trial is what its sampler is told
 # (`ell_tune.telling`); what became of it stands here.
@@ -47,6 +47,7 @@ CONFIG = "config"  # where it differs from the study's base config: dotted path 
 USAGE = "usage"  # of its last evaluation: num_steps, seconds, device_seconds, search_seconds, and measures
 OUTCOME = "outcome"  # the `TrialState` that it ended in
 REASON = "reason"  # why it was stopped, failed or broke off
+MISFIT = "misfit"  # what its `params`, Optuna `state` and `value` were before an edit of the space that it does not fit
 DUPLICATE_OF = "duplicate_of"  # the number of an earlier trial with the same config: it was not run
 
 
@@ -88,20 +89,22 @@ class Study:
 
     def record(self) -> StudyRecord:
         """What the journal says now."""
-        trials = [
-            self._trial_record(trial) for trial in self.optuna_study.get_trials(deepcopy=False) if _was_started(trial)
-        ]
+        frozen = self.optuna_study.get_trials(deepcopy=False)
+        trials = [self._trial_record(trial) for trial in frozen if was_started(trial) and CONFIG in trial.user_attrs]
         num_steps = max((trial.num_steps for trial in trials), default=0)
-        scheduler = self.manifest["scheduler"]
+        scheduler = validate(StudyConfig, self.manifest["study"]).scheduler
         return StudyRecord(
             name=self.name,
             trials=tuple(trials),
             searched=tuple(self.manifest["searched"]),
             num_steps=num_steps,
-            rungs=make_scheduler(scheduler and validate(StudyConfig, {"scheduler": scheduler}).scheduler).rungs(
-                num_steps
-            ),
+            rungs=make_scheduler(scheduler).rungs(num_steps),
             provenance=self.manifest["provenance"],
+            num_waiting=sum(trial.state == optuna.trial.TrialState.WAITING for trial in frozen),
+            search_seconds=max(
+                (trial.user_attrs[USAGE]["search_seconds"] for trial in frozen if USAGE in trial.user_attrs),
+                default=0.0,
+            ),
         )
 
     def _trial_record(self, trial: FrozenTrial) -> TrialRecord:
@@ -120,16 +123,21 @@ class Study:
             measures={name: usage[name] for name in MEASURES if name in usage},
             curve=curve,
             config=self.config(trial),
-            params=trial.params,
+            params=trial.user_attrs.get(MISFIT, {}).get("params", trial.params),
             reason=trial.user_attrs.get(REASON),
             started=trial.datetime_start,
             ended=trial.datetime_complete,
         )
 
 
-def _was_started(trial: FrozenTrial) -> bool:
-    waits = trial.state == optuna.trial.TrialState.WAITING
-    return not waits and CONFIG in trial.user_attrs and DUPLICATE_OF not in trial.user_attrs
+def config_key(changes: Mapping[str, Any]) -> bytes:
+    """What two configs share only if they are the same; `changes` are their differences from the base config."""
+    return blake2b(json.dumps(changes, sort_keys=True).encode(), digest_size=12).digest()
+
+
+def was_started(trial: FrozenTrial) -> bool:
+    """Whether a search has started the trial, and had not run the same config before."""
+    return trial.datetime_start is not None and DUPLICATE_OF not in trial.user_attrs
 
 
 def study_exists(study_dir: Path) -> bool:
@@ -167,7 +175,9 @@ def open_study(study_dir: Path, writes: bool = False) -> Study:
     if writes:
         drop_torn_line(journal)
     storage = _storage(journal)
-    return Study(study_dir, manifest, storage, optuna.load_study(study_name=_OPTUNA_NAME, storage=storage))
+    return Study(
+        study_dir, manifest, storage, optuna.load_study(study_name=optuna_name(manifest["generation"]), storage=storage)
+    )
 
 
 def check_new_study(study_dir: Path) -> None:
@@ -209,6 +219,8 @@ def create_study(
         "format": _FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **described(spec),
+        "generation": 0,
+        "edits": [],
         "provenance": {
             **provenance(),
             "essays": len(essays),
@@ -219,7 +231,9 @@ def create_study(
         },
     }
     (making / "study.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    study = optuna.create_study(study_name=_OPTUNA_NAME, storage=_storage(making / "journal.log"), direction="minimize")
+    study = optuna.create_study(
+        study_name=optuna_name(0), storage=_storage(making / "journal.log"), direction="minimize"
+    )
     for config in spec.enqueue:
         study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: differences(spec.space.base, config)})
     if study_dir.exists():
@@ -228,14 +242,18 @@ def create_study(
     return open_study(study_dir, writes=True)
 
 
+def optuna_name(generation: int) -> str:
+    """The name in the journal of the Optuna study after so many edits of the space."""
+    return "ell-tune" if generation == 0 else f"ell-tune/{generation}"
+
+
 def described(spec: SearchSpec) -> dict[str, Any]:
     """What a study remembers of a space file: the part of study.json that an edited space replaces."""
-    scheduler = spec.study.scheduler
     return {
         "document": spec.document,
+        "study": spec.study.model_dump(),
         "base": dict(spec.space.base),
         "searched": list(spec.space.searched),
-        "scheduler": None if scheduler is None else scheduler.model_dump(),
         "artifacts": spec.study.artifacts,
         "data": spec.data.model_dump(),
     }

@@ -7,15 +7,20 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from optuna.storages.journal import JournalFileOpenLock
+from optuna.storages.journal._file import get_lock_file
 
 from ell_tune.errors import UserError
 
 
 @contextmanager
-def hold_study(study_dir: Path) -> Iterator[None]:
+def hold_study(study_dir: Path, **plan: float) -> Iterator[None]:
     """Holds the study for this process.
+
+    Args:
+        plan: what the process means to do, for `holder`.
 
     Raises:
         UserError: another process holds it; the message says which.
@@ -30,7 +35,7 @@ def hold_study(study_dir: Path) -> Iterator[None]:
                 f"{_holder(file.read())}. Wait for it, end it, or give another --study folder."
             ) from None
         file.truncate(0)
-        json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+        json.dump({"host": socket.gethostname(), "pid": os.getpid(), **plan}, file)
         file.flush()
         yield
 
@@ -48,6 +53,17 @@ def is_held(study_dir: Path) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def holder(study_dir: Path) -> dict[str, Any] | None:
+    """Who searches the study now (`host`, `pid`) and its plan; None if nobody does."""
+    if not is_held(study_dir):
+        return None
+    try:
+        found: dict[str, Any] = json.loads((study_dir / "holder.json").read_text(encoding="utf-8"))
+    except json.JSONDecodeError:  # it has just been taken and not written yet
+        return {}
+    return found
 
 
 def _holder(text: str) -> str:
@@ -76,8 +92,11 @@ class FlockJournalLock(JournalFileOpenLock):
 
 
 def drop_torn_line(journal_path: Path) -> None:
-    """Removes a last line that a killed process left unfinished, so that the next one does not join it."""
-    with open(journal_path, "rb+") as file:
+    """Removes a last line that a killed process left unfinished, so that the next one does not join it.
+
+    Whoever writes a line holds the journal's lock, so no line that is being written is taken for one left unfinished.
+    """
+    with get_lock_file(FlockJournalLock(journal_path)), open(journal_path, "rb+") as file:
         end = file.seek(0, os.SEEK_END)
         position = end
         while position > 0:

@@ -168,7 +168,10 @@ def test_a_component_that_base_switches_on_may_be_searched_inside(load: Load) ->
         ("study:\n  fold: 5", "line 3: study.fold must be below study.num_folds, got 5 of 5."),
         ("study: {scheduler.grace_frac: 2, scheduler.name: asha}",
          "line 2: study.scheduler.grace_frac: input should be less than or equal to 1, got 2."),
-        ("study: {sampler: {name: grid}}", "line 2: study.sampler: `name` must be one of 'tpe', 'random', got 'grid'."),
+        (
+            "study: {sampler: {name: grid}}",
+            "line 2: study.sampler: `name` must be one of 'tpe', 'gp', 'cma_es', 'qmc', 'random', got 'grid'.",
+        ),
         ("data: {min_score: 6.0}",
          "line 2: data: min_score must be below max_score, but got min_score=6.0 and max_score=5.0."),
         ("tracking: {}", "line 2: tracking.name: this field must be given, but it is missing."),

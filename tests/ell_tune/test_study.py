@@ -60,8 +60,8 @@ def test_opening_what_is_no_study(tmp_path: Path) -> None:
 def test_a_study_of_another_format_is_refused(tmp_path: Path) -> None:
     make_study(tmp_path / "study")
     manifest = tmp_path / "study" / "study.json"
-    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(UserError, match=r"reads studies of format 1, but this one has format 2"):
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(UserError, match=r"reads studies of format 2, but this one has format 1"):
         open_study(tmp_path / "study")
 
 
