@@ -6,10 +6,13 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
-from optuna.storages.journal import JournalFileOpenLock
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+from ell_tune.disk import needs_to_write
 from ell_tune.errors import UserError
 
 
@@ -18,21 +21,26 @@ def hold_study(study_dir: Path) -> Iterator[None]:
     """Holds the study for this process.
 
     Raises:
-        UserError: another process holds it; the message says which.
+        UserError: another process holds it, and the message says which; or the folder cannot be written.
     """
-    with open(study_dir / "holder.json", "a+", encoding="utf-8") as file:
+    with _holder_file(study_dir) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             raise UserError(
                 f"{study_dir}: a study can be searched by one process at a time, and it is held by "
-                f"{_holder(file.read())}. Wait for it, end it, or give another --study folder."
+                f"{_holder(file.read().decode())}. Wait for it, end it, or give another --study folder."
             ) from None
-        file.truncate(0)
-        json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
-        file.flush()
+        with needs_to_write(study_dir):
+            file.truncate(0)
+            file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
         yield
+
+
+def _holder_file(study_dir: Path) -> FileIO:
+    with needs_to_write(study_dir):
+        return open(study_dir / "holder.json", "a+b", buffering=0)  # no write is left for the closing, to fail there
 
 
 def is_held(study_dir: Path) -> bool:
@@ -73,6 +81,27 @@ class FlockJournalLock(JournalFileOpenLock):
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+class WholeLinesJournal(JournalFileBackend):
+    """Optuna's journal file, which an append that fails leaves as it was: the next line must not join a torn one."""
+
+    def __init__(self, journal_path: Path) -> None:
+        super().__init__(str(journal_path), lock_obj=FlockJournalLock(journal_path))
+        self._path = journal_path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Appends all of the lines or none.
+
+        Raises:
+            UserError: the disk is full or cannot be written.
+        """
+        with needs_to_write(self._path.parent):
+            try:
+                super().append_logs(logs)
+            except OSError:
+                drop_torn_line(self._path)
+                raise
 
 
 def drop_torn_line(journal_path: Path) -> None:
