@@ -99,6 +99,8 @@ class ArtifactFolder:
             return False
         with self._filesystem.open_input_stream(f"{path}/{_MARKER}") as stream:
             marker = stream.read()
+        if not marker:  # an older ell-tune's, which names no sizes; its files stood when it was written
+            return True
         try:
             promised: dict[str, int] = json.loads(marker)
         except json.JSONDecodeError:  # cut short itself

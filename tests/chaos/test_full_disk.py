@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.fs
 import pytest
+import torch
 from disks import Disk, small_disk
 from plain_engine import run_all
+from safetensors.torch import save_file
 from searches import (
     Ended,
     Searches,
@@ -18,6 +21,7 @@ from searches import (
 )
 from studies import essays, make_source, write_space
 
+from ell_tune.disk import needs_to_write
 from ell_tune.errors import UserError
 from ell_tune.folds import make_folds
 from ell_tune.search import Budget
@@ -110,6 +114,28 @@ def test_a_study_that_cannot_be_written_is_not_held(disk: Disk, full: bool) -> N
         with hold_study(disk.path):
             pass
     assert not is_held(disk.path)
+
+
+WRITERS = {
+    "python": lambda path: path.write_bytes(bytes(2_000_000)),
+    "torch": lambda path: torch.save(torch.zeros(500_000), path),
+    "safetensors": lambda path: save_file({"weights": torch.zeros(500_000)}, path),
+    "pyarrow": lambda path: pyarrow.fs.LocalFileSystem().open_output_stream(str(path)).write(bytes(2_000_000)),
+}
+
+
+@pytest.mark.parametrize("library", WRITERS)
+def test_a_full_disk_is_told_as_such_whatever_library_writes(disk: Disk, library: str) -> None:
+    with pytest.raises(UserError, match=r"disk: files must be written there, but the disk is full\."):
+        with needs_to_write(disk.path):
+            WRITERS[library](disk.path / "weights")
+
+
+def test_what_is_not_the_disks_fault_is_passed_on(tmp_path: Path) -> None:
+    for error in [FileNotFoundError(2, "No such file or directory"), RuntimeError("a bug"), PermissionError(13, "no")]:
+        with pytest.raises(type(error)) as raised, needs_to_write(tmp_path):
+            raise error
+        assert raised.value is error
 
 
 def check_refused(ended: Ended, problem: str) -> None:

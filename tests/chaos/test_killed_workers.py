@@ -71,6 +71,26 @@ def test_a_trial_whose_worker_is_killed_as_often_as_allowed_is_completed_from_it
     assert checkpoints(searches.study_dir) == []
 
 
+def test_the_process_that_prepares_the_essays_is_started_again(tmp_path: Path, ray_address: str) -> None:
+    trace = tmp_path / "trace"
+    searches = Searches(tmp_path, ray_address, **slow_steps(trace))
+    with searches.start(3, "--max-concurrent", 1) as search:
+        assert search.wait_until(lambda: num_scores(searches.study_dir, 0) >= 1), search.ended()
+        [pid] = [pid for pid, title in processes_below(os.getpid()).items() if title.startswith("ray::PreparedEssays")]
+        os.kill(pid, signal.SIGKILL)
+        assert search.wait_until(lambda: num_scores(searches.study_dir, 1) >= 1), search.ended()
+        worker = worker_of("trial-0001", os.getpid())
+        assert worker is not None
+        os.kill(worker, signal.SIGKILL)  # its successor asks for the essays anew
+        ended = search.ended()
+    assert ended.code == 0, ended.err
+    assert [(trial.state, list(trial.curve)) for trial in searches.record().trials] == [
+        (TrialState.COMPLETE, list(range(1, NUM_STEPS + 1)))
+    ] * 3
+    check_nothing_counted_twice(searches.study_dir, 3)
+    assert [len(fits(trace, number)) for number in range(3)] == [1, 2, 1]
+
+
 @pytest.fixture
 def two_nodes() -> Iterator[Cluster]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "dashboard_port": None})
