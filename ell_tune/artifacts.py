@@ -28,13 +28,13 @@ class ArtifactFolder:
         self._path = f"{path}/{job_name}"
         self._is_local = isinstance(filesystem, pyarrow.fs.LocalFileSystem)
 
-    def names(self) -> list[str]:
-        """The items present, sorted."""
+    def names(self, damaged_too: bool = False) -> list[str]:
+        """The items present, sorted; `damaged_too`: also what is left of others."""
         selector = pyarrow.fs.FileSelector(self._path, allow_not_found=True)
         return sorted(
             info.base_name
             for info in self._filesystem.get_file_info(selector)
-            if info.type == pyarrow.fs.FileType.Directory and self._is_whole(info.path)
+            if info.type == pyarrow.fs.FileType.Directory and (damaged_too or self._is_whole(info.path))
         )
 
     def publish(self, name: str, write: Callable[[Path], None]) -> None:
@@ -139,12 +139,12 @@ class FitCheckpoints:
         return self._weights_dir
 
 
-def checkpoint_names(folder: ArtifactFolder) -> list[str]:
+def checkpoint_names(folder: ArtifactFolder, damaged_too: bool = False) -> list[str]:
     """The saved states of a job, the newest last."""
-    return [name for name in folder.names() if name.startswith("checkpoint-")]
+    return [name for name in folder.names(damaged_too) if name.startswith("checkpoint-")]
 
 
 def delete_checkpoints(folder: ArtifactFolder) -> None:
-    """Removes a job's saved states once it needs none any more."""
-    for name in checkpoint_names(folder):
+    """Removes a job's saved states once it needs none any more, half-written ones with them."""
+    for name in checkpoint_names(folder, damaged_too=True):
         folder.delete(name)

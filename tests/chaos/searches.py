@@ -43,7 +43,7 @@ class Running:
         """Waits for the condition, or for the command to end: whether the condition came first."""
         while not condition():
             try:
-                self.process.wait(0.001)  # the shortest look away: to catch the command between two writes
+                self.process.wait(0.004)  # a short look away: to catch the command between two writes
             except subprocess.TimeoutExpired:
                 continue
             return condition()

@@ -59,6 +59,16 @@ def test_a_damaged_checkpoint_costs_its_trial_what_it_had_trained_and_nothing_el
     assert checkpoints(study.study_dir) == []
 
 
+def test_a_half_written_checkpoint_of_a_killed_worker_is_not_left_behind(tmp_path: Path) -> None:
+    source, study = make_source(tmp_path / "study", BUDGET)
+    half_written = study.study_dir / "trials" / "trial-0000" / "checkpoint-000007"
+    half_written.mkdir(parents=True)
+    (half_written / "state.json").write_text('{"st')
+    run_all(source, Path(study.artifacts))
+    assert [list(trial.curve) for trial in study.record().trials][0] == [1, 2, 3, 4]
+    assert checkpoints(study.study_dir) == []
+
+
 @pytest.mark.chaos
 def test_a_search_goes_on_with_a_trial_whose_checkpoint_was_cut(tmp_path: Path, ray_address: str) -> None:
     searches = Searches(tmp_path, ray_address, base={"seconds_per_step": 0.2, "trace": str(tmp_path / "trace")})
