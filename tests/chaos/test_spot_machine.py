@@ -24,14 +24,12 @@ GRACE_SECONDS = 30  # what the clouds give at least
 NUM_STEPS = 6
 
 
-def ends_within_the_grace_period(search: Running) -> None:
+def ends_within_the_grace_period(search: Running) -> Ended:
     try:
         search.process.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         pytest.fail(f"it still runs {GRACE_SECONDS} seconds after SIGTERM; its output: {search.out()}")
-    ended = search.ended()
-    assert ended.code == 130, ended.err
-    assert ended.err.splitlines()[-1] == "Interrupted. The same command goes on from where this one stopped."
+    return search.ended()
 
 
 @pytest.mark.parametrize("hangs", [False, True])
@@ -55,7 +53,13 @@ def test_a_search_told_to_end_ends_in_time_and_loses_at_most_the_evaluation_unde
                 os.kill(pid, signal.SIGTERM)
             except ProcessLookupError:
                 pass  # the first ones' end has ended it
-        ends_within_the_grace_period(search)
+        ended = ends_within_the_grace_period(search)
+    if not to_all:
+        assert ended.code == 130, ended.err
+        assert ended.err.splitlines()[-1] == "Interrupted. The same command goes on from where this one stopped."
+    assert (
+        ended.code != 0
+    )  # once Ray's own processes are gone, its library ends this one, at once and with its own code
     before = searches.record()
     [trial] = before.trials
     assert trial.state == TrialState.RUNNING and trial.steps < NUM_STEPS
