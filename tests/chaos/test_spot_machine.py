@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from searches import (
+    Ended,
     Running,
     Searches,
     check_kept,

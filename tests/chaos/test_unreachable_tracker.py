@@ -49,4 +49,5 @@ def test_a_search_whose_tracker_cannot_be_reached_ends_as_it_would_have_without(
     source, reference = make_source(tmp_path / "reference", Budget(NUM_TRIALS))
     run_all(source, tmp_path / "artifacts")
     assert decisions(searches.record()) == decisions(reference.record())
-    assert processes_with(f"WANDB_BASE_URL={base_url}") == []
+    while processes_with(f"WANDB_BASE_URL={base_url}"):  # W&B's own process notices that its parent is gone
+        pass  # or the test runs into its timeout
