@@ -23,7 +23,7 @@ from ell_tune.records import StudyRecord, TrialState
 from ell_tune.samplers import make_sampler
 from ell_tune.search import Budget
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
 # Lines that a search of these writes: about 17 each.
 NUM_TRIALS = 24
