@@ -23,7 +23,6 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from ell_tune.config import validate
@@ -31,12 +30,12 @@ from ell_tune.data import Essays
 from ell_tune.dotted import differences, with_differences
 from ell_tune.errors import UserError
 from ell_tune.folds import Folds, save_folds
+from ell_tune.journal import drop_torn_line, open_journal
 from ell_tune.provenance import provenance
 from ell_tune.pseudo_labels import PseudoEssays
 from ell_tune.records import StudyRecord, TrialRecord, TrialState
 from ell_tune.schedulers import make_scheduler
 from ell_tune.search_spec import SearchSpec, StudyConfig
-from ell_tune.study_lock import FlockJournalLock, drop_torn_line
 from ell_tune.trainable import MEASURES
 
 _FORMAT = 2
@@ -261,4 +260,4 @@ def described(spec: SearchSpec) -> dict[str, Any]:
 
 def _storage(journal: Path) -> JournalStorage:
     optuna.logging.set_verbosity(logging.WARNING)
-    return JournalStorage(JournalFileBackend(str(journal), lock_obj=FlockJournalLock(journal)))
+    return open_journal(journal)
