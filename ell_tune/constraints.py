@@ -25,8 +25,9 @@ class ConstraintsConfig(StrictConfig):
 
 
 def violations(limits: Mapping[str, float], metrics: Mapping[str, float]) -> dict[str, float]:
-    """The constraints that a trial's metrics say something about: by how much of the limit each is broken.
+    """By how much of its limit each constraint is broken. 0 or less: kept.
 
-    0 or less: kept. A metric that a trainable does not measure breaks nothing.
+    A metric that was not measured counts as at its limit: it breaks nothing. It has to have a value, because GP refuses
+    trials of which one has more constraints than another.
     """
-    return {name: metrics[name] / limit - 1 for name, limit in limits.items() if name in metrics}
+    return {name: metrics.get(name, limit) / limit - 1 for name, limit in limits.items()}

@@ -29,7 +29,7 @@ def enqueue(study_dir: Path, config_paths: Sequence[Path]) -> list[Enqueued]:
     Raises:
         UserError: no study, or a config that does not belong to its space; the message names the file's line.
     """
-    study = open_study(study_dir)
+    study = open_study(study_dir, writes=True)
     spec = remembered_spec(study.manifest["document"], study_dir / "study.json")
     configs = [_read(path, spec) for path in config_paths]
     numbers = _numbers(study)
@@ -57,6 +57,8 @@ def _read(path: Path, spec: SearchSpec) -> dict[str, object]:
     prefix: tuple[str, ...] = ()
     if "config" in changes and "config" not in model.model_fields:  # a file of `ell-tune export`
         prefix, changes = ("config",), changes["config"]
+        if not isinstance(changes, dict):
+            raise _wrong(source, prefix, f"`config` is a mapping in a file of `ell-tune export`, but here {changes!r}")
     try:
         config = validate(model, merged(spec.space.base, changes, model)).model_dump()
         spec.space.encode(config)
@@ -70,6 +72,5 @@ def _read(path: Path, spec: SearchSpec) -> dict[str, object]:
 
 
 def _wrong(source: YamlSource, yaml_path: tuple[str, ...], message: str) -> UserError:
-    return UserError(
-        f"{source.where(yaml_path)}: an enqueued config must lie in the study's space, but {message.rstrip('.')}."
-    )
+    end = "" if message.endswith((".", "?")) else "."
+    return UserError(f"{source.where(yaml_path)}: an enqueued config must lie in the study's space, but {message}{end}")

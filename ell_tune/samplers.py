@@ -1,14 +1,17 @@
 """Samplers by name. A sampler is made anew for every suggestion and seeded by the trial's number.
 
 What it suggests then depends on the study's trials alone, not on how often the search was interrupted. Optuna's
-samplers keep what they must remember in the study, so this suits all of them.
+samplers keep what they must remember in the study; where that counts interruptions too, a class here does otherwise.
 """
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
 
 from ell_tune.config import StrictConfig, one_of
@@ -32,14 +35,18 @@ class GpConfig(StrictConfig):
 
 
 class CmaEsConfig(StrictConfig):
-    """CMA-ES over the numbers; choices are drawn independently. For hundreds of trials. Needs the extra `samplers`."""
+    """CMA-ES over the numbers; choices and fields under a condition are drawn independently.
+
+    For hundreds of trials. It learns from complete trials only, so `stopped_as` should not be `pruned`, and nothing
+    from constraints. Needs the extra `samplers`.
+    """
 
     name: Literal["cma_es"] = "cma_es"
     num_startup_trials: int = Field(8, ge=1, description="random trials before the model chooses")
 
 
 class QmcConfig(StrictConfig):
-    """Sobol points: as blind as random draws, but spread evenly. Choices are drawn independently."""
+    """Sobol points: as blind as random draws, but spread evenly. Fields under a condition are drawn independently."""
 
     name: Literal["qmc"] = "qmc"
 
@@ -73,7 +80,7 @@ def make_sampler(config: StrictConfig, seed: int, trial_number: int) -> BaseSamp
                     seed=derived_seed,
                 )
             case GpConfig():
-                return optuna.samplers.GPSampler(
+                return _Gp(
                     n_startup_trials=config.num_startup_trials,
                     independent_sampler=optuna.samplers.RandomSampler(seed=derived_seed),
                     seed=derived_seed,
@@ -82,11 +89,7 @@ def make_sampler(config: StrictConfig, seed: int, trial_number: int) -> BaseSamp
             case CmaEsConfig():
                 return _cma_es(config, derived_seed)
             case QmcConfig():
-                return optuna.samplers.QMCSampler(
-                    seed=seed,  # of the whole sequence, whose next point the study remembers
-                    independent_sampler=optuna.samplers.RandomSampler(seed=derived_seed),
-                    warn_independent_sampling=False,
-                )
+                return _Qmc(trial_number, seed, optuna.samplers.RandomSampler(seed=derived_seed))
             case _:
                 return optuna.samplers.RandomSampler(seed=derived_seed)
 
@@ -100,6 +103,50 @@ def _cma_es(config: CmaEsConfig, seed: int) -> BaseSampler:
             "`pip install 'ell-tune[samplers]'`, or take another sampler (tpe, gp, qmc, random)."
         ) from None
     options: dict[str, Any] = {"n_startup_trials": config.num_startup_trials, "warn_independent_sampling": False}
-    return optuna.samplers.CmaEsSampler(
-        independent_sampler=optuna.samplers.RandomSampler(seed=seed), seed=seed, **options
-    )
+    return _CmaEs(independent_sampler=optuna.samplers.RandomSampler(seed=seed), seed=seed, **options)
+
+
+def _without_conditional(search_space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+    """The fields that every trial of a space has; `ell_tune.space` puts the others' condition into brackets."""
+    return {name: distribution for name, distribution in search_space.items() if "[" not in name}
+
+
+class _Gp(optuna.samplers.GPSampler):
+    """Takes a failed config, whose score is infinite, for as bad as the worst that ran, without a warning each time."""
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Clip non-finite values")
+            return super().sample_relative(study, trial, search_space)
+
+
+class _CmaEs(optuna.samplers.CmaEsSampler):
+    """Over the same fields at every trial: Optuna's gives up for good once their number changes."""
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return _without_conditional(super().infer_relative_search_space(study, trial))
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Nothing. Optuna's warns at every trial that constraints teach it nothing, which `CmaEsConfig` says once."""
+
+
+class _Qmc(optuna.samplers.QMCSampler):
+    """The Sobol point of a trial is that of its number. Optuna's takes a new one each time that a trial goes on."""
+
+    def __init__(self, trial_number: int, seed: int, independent_sampler: BaseSampler) -> None:
+        # Without scrambling every seed has the same points.
+        super().__init__(
+            scramble=True, seed=seed, independent_sampler=independent_sampler, warn_independent_sampling=False
+        )
+        self._trial_number = trial_number
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        others = (other for other in study.get_trials(deepcopy=False) if other.number != trial.number)
+        return _without_conditional(next((other.distributions for other in others if other.distributions), {}))
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._trial_number

@@ -82,7 +82,8 @@ class SearchSource:
             for step, score in sorted(frozen.intermediate_values.items()):
                 best = min(best, score)
                 self._scheduler.stops(frozen.number, step, attributes[USAGE]["num_steps"], best)
-        if attributes.get(OUTCOME) == TrialState.COMPLETE:
+        # One that was killed between its outcome and its end in Optuna completes once more.
+        if attributes.get(OUTCOME) == TrialState.COMPLETE and frozen.state != Told.RUNNING:
             self._take_in_complete(frozen.intermediate_values)
 
     def _take_in_complete(self, curve: dict[int, float]) -> None:
@@ -162,6 +163,11 @@ class SearchSource:
 
     def _end_at(self, flight: Flight, progress: Progress) -> tuple[TrialState, str] | None:
         """What becomes of a trial at an evaluation, and why, if it ends there before its schedule does."""
+        stopped = None
+        if not flight.is_misfit:
+            # Whatever becomes of the trial, it enters the rung, as it does when the study is read again.
+            best = flight.best_until(progress.step)
+            stopped = self._scheduler.stops(flight.number, progress.step, progress.num_steps, best)
         if not isfinite(progress.score):
             return TrialState.FAILED, f"diverged: the score of evaluation {progress.step} is {progress.score}"
         broken = self._broken_constraint(flight)
@@ -169,11 +175,8 @@ class SearchSource:
             return TrialState.FAILED, broken
         if progress.step == progress.num_steps:
             return None
-        if not flight.is_misfit:
-            best = flight.best_until(progress.step)
-            reason = self._scheduler.stops(flight.number, progress.step, progress.num_steps, best)
-            if reason is not None:
-                return TrialState.STOPPED, reason
+        if stopped is not None:
+            return TrialState.STOPPED, stopped
         if flight.seconds >= self._budget.trial_seconds:
             return TrialState.STOPPED, f"a trial has {self._budget.trial_seconds:.0f} s, which are used up"
         return None
@@ -188,7 +191,9 @@ class SearchSource:
     def on_end(self, job: Job, end: JobEnd) -> None:
         match end.kind:
             case EndKind.COMPLETE:
-                self._take_in_complete(self._flights[job.name].curve)
+                flight = self._flights[job.name]
+                if not flight.is_misfit:
+                    self._take_in_complete(flight.curve)
                 self._tell(job, TrialState.COMPLETE)
             case EndKind.BAD_CONFIG:
                 self._tell(job, TrialState.FAILED, end.message)

@@ -136,7 +136,9 @@ def config_key(changes: Mapping[str, Any]) -> bytes:
 
 def was_started(trial: FrozenTrial) -> bool:
     """Whether a search has started the trial, and had not run the same config before."""
-    return trial.datetime_start is not None and DUPLICATE_OF not in trial.user_attrs
+    # An enqueued config that an edited space has no place for is ended without an outcome (`ell_tune.study_edit`).
+    is_started = trial.state == optuna.trial.TrialState.RUNNING or OUTCOME in trial.user_attrs
+    return is_started and DUPLICATE_OF not in trial.user_attrs
 
 
 def study_exists(study_dir: Path) -> bool:

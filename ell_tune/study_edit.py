@@ -16,12 +16,14 @@ import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from ell_tune.atomic import write_whole
+from ell_tune.constraints import violations
 from ell_tune.dotted import differences
 from ell_tune.errors import UserError
 from ell_tune.search_spec import SearchSpec
 from ell_tune.space import OutsideDomain
-from ell_tune.study import CONFIG, DUPLICATE_OF, MISFIT, Study, described, open_study, optuna_name
+from ell_tune.study import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE, Study, described, open_study, optuna_name
 
+_FIXED_PARAMS = "fixed_params"  # Optuna's system attribute of an enqueued trial
 _FIXED_FIELDS = ("seed", "num_folds", "fold", "artifacts")  # of the section `study`: scores would not compare
 
 
@@ -128,15 +130,21 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec) -> FrozenTrial:
         params={},
         distributions={},
         user_attrs=dict(trial.user_attrs),
-        system_attrs=dict(trial.system_attrs),
+        # Not what a sampler remembers in a trial: CMA-ES's distribution is one over the old space.
+        system_attrs={name: value for name, value in trial.system_attrs.items() if name == _FIXED_PARAMS},
         intermediate_values=trial.intermediate_values,
         trial_id=-1,  # the storage gives it one
     )
     attributes = moved.user_attrs
-    if CONFIG not in attributes or DUPLICATE_OF in attributes:
+    if CONFIG not in attributes:
         return moved
     config = study.config(trial)
     attributes[CONFIG] = differences(spec.space.base, config)
+    if DUPLICATE_OF in attributes:
+        return moved
+    if OUTCOME in attributes:
+        for name, value in violations(spec.study.constraints.limits, attributes.get(USAGE, {})).items():
+            moved.set_constraint(name, value)
     before = attributes.pop(MISFIT, None) or {"params": trial.params, "state": trial.state.name, "value": moved.value}
     if _misfit(config, spec) is not None:
         attributes[MISFIT] = before
@@ -144,13 +152,14 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec) -> FrozenTrial:
             # Ignored by samplers, and never started where it waited.
             moved.state, moved.value = TrialState.FAIL, None
             moved.datetime_complete = trial.datetime_complete or datetime.now()
+            moved.datetime_start = trial.datetime_start or moved.datetime_complete
         return moved
     if trial.state == TrialState.FAIL:  # a misfit until now, or of a lost worker
         moved.state, moved.value = TrialState[before["state"]], before["value"]
     params = spec.space.encode(config)
     if moved.state == TrialState.WAITING:
-        moved.datetime_complete = None
-        moved.system_attrs["fixed_params"] = params
+        moved.datetime_start = moved.datetime_complete = None
+        moved.system_attrs[_FIXED_PARAMS] = params
         return moved
     fixed = FixedTrial(params)
     spec.space.suggest(fixed)  # type: ignore[arg-type]  # has all that a domain calls
