@@ -4,9 +4,10 @@ A `Searcher` and a `TrialScheduler` are thin faces of the source. Tune calls the
 scheduler passes on every evaluation, and the searcher only hands out jobs.
 """
 
+import json
 import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import floor
@@ -17,6 +18,7 @@ from typing import Any, cast
 import ray
 from ray import cloudpickle, tune
 from ray.actor import ActorHandle
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -56,7 +58,7 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(
-                    run_job,
+                    _run_encoded_job,
                     workload=workload,
                     prepared_essays=prepared_essays,
                     num_threads=max(1, floor(resources.cpus_per_trial)),
@@ -103,12 +105,21 @@ class _Run:
         return object, ()
 
 
+def _encoded(job: Job) -> dict[str, str]:
+    """A job as the config of a Tune trial: one text, for Tune copies and flattens a config with every result."""
+    return {"job": json.dumps(asdict(job))}
+
+
 def _job_of(trial: Trial) -> Job:
-    return Job(**trial.config["job"])
+    return Job(**json.loads(trial.config["job"]))
 
 
 def _job_name(trial: Trial) -> str:
     return _job_of(trial).name
+
+
+def _run_encoded_job(config: Mapping[str, str], **shared: Any) -> None:
+    run_job({"job": json.loads(config["job"])}, **shared)
 
 
 class _JobSearcher(Searcher):
@@ -122,7 +133,7 @@ class _JobSearcher(Searcher):
         if self._run.error is not None:
             return Searcher.FINISHED
         job = self._run.source.next_job()
-        return Searcher.FINISHED if job is None else {"job": asdict(job)}
+        return Searcher.FINISHED if job is None else _encoded(job)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The scheduler has been told already."""
@@ -140,6 +151,10 @@ class _JobScheduler(FIFOScheduler):
     def __init__(self, run: _Run) -> None:
         super().__init__()
         self._run = run
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        super().on_trial_add(tune_controller, trial)
+        drop_ended_trials(tune_controller._tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         goes_on = self._run.source.on_progress(_job_of(trial), result["progress"], result["seconds"])
@@ -175,6 +190,25 @@ class _JobScheduler(FIFOScheduler):
     def _end_by_bug(self, trial: Trial, traceback: str) -> None:
         self._end(trial, JobEnd(EndKind.BUG, message=traceback.strip().splitlines()[-1]))
         self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}:\n{traceback}")
+
+
+def drop_ended_trials(controller: TuneController) -> None:
+    """Makes Tune forget the trials that have ended.
+
+    Tune keeps each until the run ends, with its config and metrics, for a `ResultGrid` and for snapshots that ell-tune
+    has no use for. They would take some 50 KB each, and Tune looks through all of them at every event. There is no
+    public way to let go of one.
+    """
+    ended = {trial for trial in controller._trials if trial.is_finished()}
+    if not ended:
+        return
+    controller._trials = [trial for trial in controller._trials if trial not in ended]
+    controller._live_trials -= ended  # Tune leaves a trial that it gave up in it
+    controller._stopped_trials -= ended
+    controller._failed_trials -= ended
+    controller._trials_to_cache -= ended
+    for trial in ended:
+        controller._trial_metadata.pop(trial.trial_id, None)
 
 
 def _error_of(trial: Trial) -> Exception:

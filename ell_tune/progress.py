@@ -69,23 +69,38 @@ def make_display(console: Console) -> Display:
 
 
 class _Progress:
-    """What both displays know."""
+    """What both displays know. It holds few trials, however many have ended: a search may have tens of thousands."""
 
     def __init__(self) -> None:
         self.plan = Plan("", "", 0)
-        self.trials: dict[int, TrialRecord] = {}
+        self.running: dict[int, TrialRecord] = {}
+        self.last_ended: list[TrialRecord] = []  # those of the highest numbers, ascending
+        self._ended: set[int] = set()
+        self._best_ended: TrialRecord | None = None
         self._started_at = time.monotonic()
         self._num_done_before = 0
 
     def start(self, plan: Plan, trials: Sequence[TrialRecord]) -> None:
         self.plan = plan
-        self.trials = {trial.number: trial for trial in trials}
+        for trial in trials:
+            self.note(trial)
         self._started_at = time.monotonic()
         self._num_done_before = self.num_done
 
+    def note(self, trial: TrialRecord) -> None:
+        if trial.state == TrialState.RUNNING:
+            self.running[trial.number] = trial
+            return
+        self.running.pop(trial.number, None)
+        self._ended.add(trial.number)
+        self._best_ended = best_trial([trial] if self._best_ended is None else [self._best_ended, trial])
+        self.last_ended = sorted([*self.last_ended, trial], key=lambda ended: ended.number)
+        if len(self.last_ended) > _NUM_ENDED_SHOWN:
+            del self.last_ended[0]
+
     @property
     def num_done(self) -> int:
-        return sum(trial.state != TrialState.RUNNING for trial in self.trials.values())
+        return len(self._ended)
 
     @property
     def elapsed(self) -> float:
@@ -115,7 +130,7 @@ class _Progress:
         return " · ".join(parts)
 
     def leader(self) -> str:
-        best = best_trial(list(self.trials.values()))
+        best = best_trial([*filter(None, [self._best_ended]), *self.running.values()])
         if best is None or best.score is None:
             return "no score yet"
         return f"best {best.score:.4f} ({self.plan.unit} {best.number}, {best.state}): {distinguishing(best)}"
@@ -137,7 +152,7 @@ class PlainDisplay:
 
     def changed(self, trial: TrialRecord) -> None:
         progress = self._progress
-        progress.trials[trial.number] = trial
+        progress.note(trial)
         if trial.score is None:
             what = f"starts: {distinguishing(trial)}" if trial.reason is None else trial.reason
         else:
@@ -166,14 +181,15 @@ class LiveDisplay:
             yield
 
     def changed(self, trial: TrialRecord) -> None:
-        self._progress.trials[trial.number] = trial
+        self._progress.note(trial)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         progress = self._progress
         yield Text(f"{progress.plan.title} · {progress.headline()}", style="bold")
         yield Text(progress.leader(), style="green")
         table = Table("", "state", "step", "rung", "score", "config", box=None, header_style="dim", expand=True)
-        for trial in self._shown():
+        running = sorted(progress.running.values(), key=lambda trial: trial.number)
+        for trial in [*progress.last_ended, *running]:
             table.add_row(
                 f"{progress.plan.unit} {trial.number}",
                 Text(trial.state, style=STYLES[trial.state]),
@@ -183,9 +199,3 @@ class LiveDisplay:
                 Text(distinguishing(trial) + (f" — {trial.reason}" if trial.reason else "")),
             )
         yield table
-
-    def _shown(self) -> list[TrialRecord]:
-        trials = sorted(self._progress.trials.values(), key=lambda trial: trial.number)
-        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        ended = [trial for trial in trials if trial.state != TrialState.RUNNING]
-        return ended[-_NUM_ENDED_SHOWN:] + running

@@ -1,5 +1,6 @@
 """The engine on a real Ray, with a trainable of milliseconds and faults that it injects into its own process."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray.tune.experiment import Trial
 from studies import essays
 
 from ell_tune.engine import Resources, run_jobs
@@ -134,6 +136,25 @@ def test_actors_are_reused_share_prepared_essays_match_their_cpus_and_are_named_
     assert {m["omp_num_threads"] for m in metrics} == {2.0}
     assert {m["num_prepared"] for m in metrics} == {20.0}
     assert [m["trial_in_process_title"] for m in metrics] == [0.0, 1.0, 2.0]
+
+
+def test_the_driver_holds_no_trial_of_tune_that_has_ended(tmp_path: Path) -> None:
+    class Counting(ListSource):
+        """Counts Tune's trials of this run, wherever Tune keeps them, each time that it is asked for a job."""
+
+        most = 0
+
+        def next_job(self) -> Job | None:
+            gc.collect()
+            trials = [thing for thing in gc.get_objects() if isinstance(thing, Trial)]
+            self.most = max(self.most, sum('"name": "counted-' in trial.config.get("job", "") for trial in trials))
+            return super().next_job()
+
+    jobs = [_job(f"counted-{index}", evaluations=1, fault="kill" if index == 3 else "none") for index in range(10)]
+    source = Counting(*jobs, stop_at={"counted-1": 1})
+    _run(source, tmp_path)
+    assert set(source.ends) == {job.name for job in jobs} - {"counted-1"}
+    assert 2 <= source.most <= 4  # the two that run, and those that have ended since the last was added
 
 
 def test_our_bug_stops_the_run_with_its_traceback(tmp_path: Path) -> None:

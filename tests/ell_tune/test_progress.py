@@ -49,3 +49,28 @@ def test_durations_and_values_are_short() -> None:
     assert distinguishing(trial(0, 0.5, params={"lr": 0.00012345, "pooling": "mean", "n": 3})) == (
         "lr=0.000123 pooling=mean n=3"
     )
+
+
+def test_a_long_search_shows_its_last_trials_and_the_leader_of_all() -> None:
+    console, _ = _console(True)
+    display = LiveDisplay(console)
+    earlier = [trial(number, 0.5 - 0.001 * number) for number in range(20)]
+    with display.running(Plan("search", "trial", 100), earlier):
+        display.changed(trial(21, None, state=TrialState.RUNNING, curve={}, steps=0))
+        display.changed(trial(20, 0.1, state=TrialState.FAILED))
+        with console.capture() as capture:
+            console.print(display)
+    text = capture.get()
+    assert "21/100 trials done" in text and "best 0.4810 (trial 19, complete)" in text
+    assert re.findall(r"(?m)^ *trial (\d+)", text) == [str(number) for number in range(13, 22)]
+
+
+def test_the_leader_is_the_one_of_all_trials_whatever_order_they_end_in() -> None:
+    console, file = _console(False)
+    display = PlainDisplay(console)
+    with display.running(Plan("search", "trial", 3), []):
+        display.changed(trial(2, 0.40, state=TrialState.STOPPED, steps=4))
+        display.changed(trial(1, 0.47))  # a complete trial leads before any that was stopped
+        display.changed(trial(0, 0.48))
+        display.changed(trial(3, 0.30, state=TrialState.RUNNING, steps=2))
+    assert "3/3 trials done" in file.getvalue() and "best 0.4700 (trial 1, complete)" in file.getvalue()
