@@ -82,26 +82,25 @@ def main(
     from benchmarks.search.figure import regret_svg
     from benchmarks.search.report import as_markdown, curves_with_bands, make_rows
 
-    known = {
-        OURS: our_method(OURS, {}),
-        **{variant.name: variant for variant in map(parse_variant, ours or [])},
-        **PEERS,
-    }
+    variants = [our_method(OURS, {}), *map(parse_variant, ours or [])]
+    known = {**{variant.name: variant for variant in variants}, **PEERS}
     unknown = sorted(set(method or []) - set(known))
     if unknown:
         raise typer.BadParameter(f"no such method: {', '.join(unknown)}; the methods are {', '.join(known)}")
     chosen = [known[name] for name in method] if method else list(known.values())
+
+    def num_fits(num_workers: int) -> int:
+        return fits or (8 if quick else budget_fits(num_workers))
+
     rows = []
     default_tables = ["parametric", *([str(RECORDED)] if RECORDED.exists() else [])]
     for table_name in table or default_tables:
         curves = load_table(table_name)
         comparison = Comparison(curves, chosen, cache)
         cells = [
-            Cell(
-                each.name, num_workers, seed, curves.mean_seconds * (fits or (8 if quick else budget_fits(num_workers)))
-            )
-            for num_workers in workers or (_QUICK_WORKERS if quick else _WORKERS)
+            Cell(each.name, num_workers, seed, curves.mean_seconds * num_fits(num_workers))
             for seed in range(2 if quick else seeds)
+            for num_workers in workers or (_QUICK_WORKERS if quick else _WORKERS)
             for each in chosen
         ]
         results = run(comparison, cells, processes)

@@ -1,9 +1,10 @@
 """Runs methods on a table over seeds and numbers of workers, several processes at a time, and keeps every result.
 
-A result lies in the cache under a hash of all that it follows from: the code that decides, the table, the budget, the method's
-settings, the number of workers and the seed. A comparison that is broken off goes on.
+A result lies in the cache under a hash of all that it follows from: the code that decides, the table, the budget, the
+method's settings, the number of workers and the seed. A comparison that is broken off goes on.
 """
 
+import ast
 import hashlib
 import json
 import multiprocessing
@@ -21,6 +22,7 @@ from benchmarks.search.simulator import simulate
 from ell_tune.atomic import write_whole
 
 _HERE = Path(__file__).parent
+_DECIDING = ("asha", "samplers", "space", "study")  # with `search*`, what our decisions follow from
 _CORE = ("simulator.py", "curves.py", "fields.py", "strategy.py", "regret.py")
 
 
@@ -42,7 +44,7 @@ class Result:
     regret: list[float]  # on `cost_grid`
     num_trials: int
     num_evaluations: int
-    seconds: float  # of real time that the simulation took
+    seconds: float  # of CPU time that the simulation took
 
 
 def budget_fits(num_workers: int) -> int:
@@ -65,13 +67,10 @@ class Comparison:
         files = [*(_HERE / name for name in _CORE), _HERE / f"{method.adapter}.py", table_file]
         if method.adapter == "ours":
             root = _HERE.parents[1] / "ell_tune"
-            files += [
-                *root.glob("search*.py"),
-                *(root / f"{name}.py" for name in ("asha", "samplers", "space", "study")),
-            ]
+            files += [*root.glob("search*.py"), *(root / f"{name}.py" for name in _DECIDING)]
         digest = hashlib.sha256(json.dumps(self.table.spec.document, sort_keys=True).encode())
         for path in sorted(files):
-            digest.update(path.read_bytes())
+            digest.update(_code(path).encode())
         return digest.hexdigest()
 
     def path(self, cell: Cell) -> Path:
@@ -87,11 +86,11 @@ class Comparison:
         if path.exists():
             kept = json.loads(path.read_text())
             return Result(**{**kept, "cell": Cell(**kept["cell"])})
-        started = time.perf_counter()
+        started = time.process_time()
         strategy = self.methods[cell.method].make(self.table, cell.seed)
         trace = simulate(strategy, self.table, cell.num_workers, cell.device_seconds, cell.seed)
         regret = regret_curve(trace, self.table, self._best, cell.device_seconds)
-        result = Result(cell, regret.tolist(), len(trace.configs), trace.num_evaluations, time.perf_counter() - started)
+        result = Result(cell, regret.tolist(), len(trace.configs), trace.num_evaluations, time.process_time() - started)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(asdict(result)))
         return result
@@ -106,6 +105,15 @@ class Comparison:
         _running = self
         with multiprocessing.get_context("fork").Pool(num_processes) as pool:
             yield from pool.imap_unordered(_run_cell, cells)
+
+
+def _code(path: Path) -> str:
+    """A module without its comments, docstrings and line breaks: what is said of the code changes no result."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 _running: Comparison | None = None  # inherited by the forked processes: a table need not be picklable

@@ -36,7 +36,7 @@ class CurveTable(Protocol):
         """The fit of a config; the same for the same config and seed, whoever asks."""
 
     def final_scores(self, configs: Sequence[Params]) -> NDArray[np.float64]:
-        """The expected score at the end of each config's schedule, without noise. This is what regret is measured in."""
+        """The expected score at the end of each config's schedule, without noise: what regret is measured in."""
 
     @property
     def mean_seconds(self) -> float:

@@ -63,7 +63,7 @@ def _fields(name: str, domain: Domain, conditions: Mapping[str, Label]) -> Itera
             yield from _fields(f"{name}[{alternative.label}].{path}", nested, inner)
 
 
-def from_units(fields: Sequence[Field], units: Sequence[float]) -> dict[str, Any]:
+def from_units(fields: Sequence[Field], units: Sequence[float] | NDArray[np.float64]) -> dict[str, Any]:
     """The parameters at a point of the unit cube, without those that do not apply."""
     params: dict[str, Any] = {}
     for field, unit in zip(fields, units, strict=True):

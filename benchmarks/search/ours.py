@@ -85,7 +85,7 @@ def study_in_memory(spec: SearchSpec) -> Study:
         study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: config})
     nowhere = Path(tempfile.gettempdir()) / "ell-tune-simulated-study"  # no checkpoint is ever written
     scheduler = spec.study.scheduler
-    manifest = {
+    manifest: dict[str, Any] = {
         "searched": list(spec.space.searched),
         "artifacts": str(nowhere),
         "asha": None if scheduler is None else scheduler.model_dump(),

@@ -1,19 +1,19 @@
-"""Learning curves by formula, with the noise of few-epoch fine-tuning. `docs/search_evidence.md` has the formula in full.
+"""Learning curves by formula, with the noise of few-epoch fine-tuning. `docs/search_evidence.md` has the whole formula.
 
-What it is made to have, from what FB3's logs show: configs that differ by a few thousandths; early scores that rank them
-loosely, because a high rate looks bad until it has decayed and a low one good; configs that diverge; costs that differ; a
-seed that is worth .0016 on one fold (.0008 over four).
+What it is made to have, from what FB3's logs show: configs that differ by a few thousandths; early scores that rank
+them loosely, because a high rate looks bad until it has decayed and a low one good; configs that diverge; costs that
+differ; a seed that is worth .0016 on one fold (.0008 over four).
 """
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import exp, log10
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from benchmarks.search.curves import Curve, curve_rng
 from benchmarks.search.fields import flat_fields, from_units
@@ -65,7 +65,7 @@ class ParametricCurves:
 
 def _final(converged: float, decades_too_high: float) -> float:
     """A fit that diverges is worth what predicting the mean is."""
-    share = float(ndtr(decades_too_high / DIVERGENCE_SD))
+    share = NormalDist(0, DIVERGENCE_SD).cdf(decades_too_high)
     return (1 - share) * converged + share * MEAN_PREDICTED
 
 

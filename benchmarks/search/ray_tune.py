@@ -1,7 +1,7 @@
 """Ray Tune's own searcher and scheduler, called in the order in which `TuneController` calls them.
 
-A trial that the scheduler stops is complete for the searcher, with its last score. A NaN is a score like any other. What
-`ResultGrid.get_best_result` returns is the trial with the best last score, wherever it stopped.
+A trial that the scheduler stops is complete for the searcher, with its last score. A NaN is a score like any other.
+What `ResultGrid.get_best_result` returns is the trial with the best last score, wherever it stopped.
 """
 
 import logging
@@ -18,6 +18,7 @@ from benchmarks.search.curves import CurveTable
 from benchmarks.search.strategy import Params
 
 _METRIC = "score"
+_NO_CONTROLLER: Any = None  # neither ASHA nor FIFO looks at it
 
 
 def asha(table: CurveTable, grace_period: int = 1, reduction_factor: float = 4) -> AsyncHyperBandScheduler:
@@ -61,7 +62,7 @@ class RaySearch:
         tune_trial = Trial("simulated", stub=True, trial_id=f"{trial:05d}")
         params = self._searcher.suggest(tune_trial.trial_id)
         assert isinstance(params, dict)
-        self._scheduler.on_trial_add(None, tune_trial)
+        self._scheduler.on_trial_add(_NO_CONTROLLER, tune_trial)
         self._trials.append(tune_trial)
         return params
 
@@ -69,7 +70,7 @@ class RaySearch:
         tune_trial = self._trials[trial]
         result = {_METRIC: score, "training_iteration": step}
         self._results[trial], self._last[trial] = result, score
-        if self._scheduler.on_trial_result(None, tune_trial, result) == TrialScheduler.STOP:
+        if self._scheduler.on_trial_result(_NO_CONTROLLER, tune_trial, result) == TrialScheduler.STOP:
             self._end(trial)
             return False
         self._searcher.on_trial_result(tune_trial.trial_id, result)
@@ -79,7 +80,7 @@ class RaySearch:
         self._end(trial)
 
     def _end(self, trial: int) -> None:
-        self._scheduler.on_trial_complete(None, self._trials[trial], self._results[trial])
+        self._scheduler.on_trial_complete(_NO_CONTROLLER, self._trials[trial], self._results[trial])
         self._searcher.on_trial_complete(self._trials[trial].trial_id, result=self._results[trial])
 
     def incumbent(self) -> int | None:

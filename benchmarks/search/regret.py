@@ -20,7 +20,7 @@ def cost_grid(device_seconds: float) -> NDArray[np.float64]:
 
 
 def regret_curve(trace: Trace, table: CurveTable, best: float, device_seconds: float) -> NDArray[np.float64]:
-    """Simple regret on the grid: the expected final score of the trial that would be returned, above the best possible."""
+    """Simple regret on the grid: the expected final score of the trial that would be returned, above the best."""
     leaders = [trace.configs[trial] for _, trial in trace.incumbents]
     scores = np.array([table.untrained, *(table.final_scores(leaders) if leaders else [])])
     since = np.array([cost for cost, _ in trace.incumbents])
@@ -74,7 +74,7 @@ def cost_to_reach(mean_G: NDArray[np.float64], target: float) -> float:
 
 
 def cost_ratio(curves_SG: NDArray[np.float64], stock_SG: NDArray[np.float64]) -> Estimate:
-    """The cost at which the mean regret reaches the stock's final one, as a ratio of the stock's own cost to get there."""
+    """The cost at which the mean regret reaches the stock's final one, over the stock's own cost to get there."""
 
     def ratio(own_G: NDArray[np.float64], stock_G: NDArray[np.float64]) -> float:
         target = float(stock_G[-1])

@@ -1,8 +1,8 @@
 """Syne Tune's schedulers, called in the order in which its `Tuner` calls them.
 
-Its spaces know no conditions, so every nested parameter is always there, and the fit ignores those that do not apply. A fit
-that diverges fails, as a script that raises would: its models do not take NaN. What `Tuner.best_config` returns is the
-trial with the best score of any evaluation.
+Its spaces know no conditions, so every nested parameter is always there, and the fit ignores those that do not apply.
+A fit that diverges fails, as a script that raises would: its models do not take NaN. What `Tuner.best_config` returns
+is the trial with the best score of any evaluation.
 """
 
 import logging
