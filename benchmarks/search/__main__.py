@@ -19,7 +19,7 @@ import typer
 import yaml
 
 from benchmarks.search.comparison import Cell, Comparison, Result, budget_fits
-from benchmarks.search.curves import CurveTable
+from benchmarks.search.curves import CurveTable, Optimum
 from benchmarks.search.methods import OURS, PEERS, Method, our_method
 
 RECORDED = Path(__file__).with_name("minilm_scores.json")
@@ -96,7 +96,7 @@ def main(
     default_tables = ["parametric", *([str(RECORDED)] if RECORDED.exists() else [])]
     for table_name in table or default_tables:
         curves = load_table(table_name)
-        comparison = Comparison(curves, chosen, cache)
+        comparison = Comparison(curves, Optimum(curves).score, chosen, cache)
         cells = [
             Cell(each.name, num_workers, seed, curves.mean_seconds * num_fits(num_workers))
             for seed in range(2 if quick else seeds)

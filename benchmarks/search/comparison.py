@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.search.curves import CurveTable, Optimum
+from benchmarks.search.curves import CurveTable
 from benchmarks.search.methods import Method
 from benchmarks.search.regret import regret_curve
 from benchmarks.search.simulator import simulate
@@ -53,12 +53,12 @@ def budget_fits(num_workers: int) -> int:
 
 
 class Comparison:
-    """A table and the methods that are run on it."""
+    """A table, the best expected score in it, and the methods that are run on it."""
 
-    def __init__(self, table: CurveTable, methods: Sequence[Method], cache: Path) -> None:
+    def __init__(self, table: CurveTable, best: float, methods: Sequence[Method], cache: Path) -> None:
         self.table = table
         self.methods = {method.name: method for method in methods}
-        self._best = Optimum(table).score
+        self._best = best
         self._cache = cache
         self._code = {method.name: self._code_hash(method) for method in methods}
 

@@ -20,7 +20,9 @@ class OptunaSearch:
     def __init__(self, table: CurveTable, seed: int, pruner: BasePruner) -> None:
         optuna.logging.set_verbosity(logging.ERROR)
         sampler = optuna.samplers.TPESampler(seed=seed)
-        self._study = optuna.create_study(direction="minimize", sampler=sampler, pruner=pruner)
+        # Hyperband derives a trial's bracket from the name of the study.
+        name = f"seed-{seed}"
+        self._study = optuna.create_study(study_name=name, direction="minimize", sampler=sampler, pruner=pruner)
         for config in table.spec.enqueue:
             self._study.enqueue_trial(table.spec.space.encode(config))
         self._space = table.spec.space
