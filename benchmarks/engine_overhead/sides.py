@@ -1,20 +1,22 @@
 """The two drivers that are compared, each run in a process of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import logging
 from pathlib import Path
 from typing import Any
 
+import Mapping
 import numpy as np
 import ray
+import Sequence
 import yaml
 from ray import tune
 from rich.console import Console
 
 from benchmarks.engine_overhead.readings import Readings
+from ell_tune.budget import Budget, SearchRequest, check_request, search
 from ell_tune.progress import Display, PlainDisplay, Plan
 from ell_tune.ray_cluster import connected, resources
 from ell_tune.records import TrialRecord
-from ell_tune.search import Budget, SearchRequest, check_request, search
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "deberta_v3_base.yaml"
 NUM_ESSAYS = 50
@@ -45,8 +47,8 @@ class _CountingDisplay:
     def running(self, plan: Plan, trials: Sequence[TrialRecord]) -> Any:
         return self._display.running(plan, trials)
 
-    def changed(self, trial: TrialRecord, num_steps: int) -> None:
-        self._display.changed(trial, num_steps)
+    def changed(self, trial: TrialRecord) -> None:
+        self._display.changed(trial)
         if trial.ended is not None:
             self._readings.count_end()
         elif trial.steps:
@@ -86,7 +88,7 @@ def run_plain(folder: Path, trials: int, reports: int, marks: Sequence[int], reu
         for step in range(1, reports + 1):
             tune.report({"score": 1 / step})
 
-    ray.init(address="local", logging_level="ERROR", log_to_driver=False)
+    ray.init(address="local", logging_level=logging.ERROR, log_to_driver=False)
     readings = Readings(marks)
     searched = yaml.safe_load(SPACE.read_text())["search"]
     tune.Tuner(

@@ -19,9 +19,9 @@ from searches import (
 from studies import make_source, make_study
 
 from ell_tune.asha import Asha
+from ell_tune.budget import Budget
 from ell_tune.records import StudyRecord, TrialState
 from ell_tune.samplers import make_sampler
-from ell_tune.search import Budget
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
