@@ -13,10 +13,11 @@ from ray import tune
 from rich.console import Console
 
 from benchmarks.engine_overhead.readings import Readings
-from ell_tune.budget import Budget, SearchRequest, check_request, search
+from ell_tune.budget import Budget
 from ell_tune.progress import Display, PlainDisplay, Plan
 from ell_tune.ray_cluster import connected, resources
 from ell_tune.records import TrialRecord
+from ell_tune.search import SearchRequest, check_request, search
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "deberta_v3_base.yaml"
 NUM_ESSAYS = 50
