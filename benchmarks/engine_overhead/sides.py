@@ -1,13 +1,12 @@
 """The two drivers that are compared, each run in a process of its own."""
 
-from collections.abc import logging
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import Mapping
 import numpy as np
 import ray
-import Sequence
 import yaml
 from ray import tune
 from rich.console import Console
