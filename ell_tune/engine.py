@@ -7,13 +7,13 @@ scheduler passes on every evaluation, and the searcher only hands out jobs.
 import json
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import floor
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import ray
 from ray import cloudpickle, tune
@@ -26,6 +26,8 @@ from ray.tune.search import Searcher
 from ell_tune.errors import Interrupted, TrainableBug, UserError
 from ell_tune.jobs import EndKind, Job, JobEnd, JobSource
 from ell_tune.worker import PreparedEssays, Workload, run_job
+
+Answer = TypeVar("Answer")
 
 MAX_LOST_WORKERS = 3  # times that one job is started again after its worker or node died
 
@@ -100,6 +102,14 @@ class _Run:
         self.source = source
         self.error: Exception | None = None  # set once; ends the run
 
+    def ask(self, call: Callable[[], Answer], otherwise: Answer) -> Answer:
+        """What the source answers. An error of it, such as a full disk, ends the run; `otherwise` holds then."""
+        try:
+            return call()
+        except Exception as error:
+            self.error = self.error or error
+            return otherwise
+
     def __reduce__(self) -> tuple[type, tuple[()]]:
         # `Tuner` pickles its plug-ins into its own folder, for a restore that ell-tune never makes.
         return object, ()
@@ -132,7 +142,7 @@ class _JobSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]  # FINISHED is a str
         if self._run.error is not None:
             return Searcher.FINISHED
-        job = self._run.source.next_job()
+        job = self._run.ask(self._run.source.next_job, None)
         return Searcher.FINISHED if job is None else _encoded(job)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -157,7 +167,10 @@ class _JobScheduler(FIFOScheduler):
         drop_ended_trials(tune_controller._tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        goes_on = self._run.source.on_progress(_job_of(trial), result["progress"], result["seconds"])
+        source = self._run.source
+        goes_on = self._run.ask(
+            lambda: source.on_progress(_job_of(trial), result["progress"], result["seconds"]), False
+        )
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
@@ -185,7 +198,7 @@ class _JobScheduler(FIFOScheduler):
             self._end_by_bug(trial, str(error))
 
     def _end(self, trial: Trial, end: JobEnd) -> None:
-        self._run.source.on_end(_job_of(trial), end)
+        self._run.ask(lambda: self._run.source.on_end(_job_of(trial), end), None)
 
     def _end_by_bug(self, trial: Trial, traceback: str) -> None:
         self._end(trial, JobEnd(EndKind.BUG, message=traceback.strip().splitlines()[-1]))

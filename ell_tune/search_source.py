@@ -18,6 +18,7 @@ from ell_tune.flight import Flight
 from ell_tune.jobs import EndKind, Job, JobEnd
 from ell_tune.progress import Display
 from ell_tune.records import TrialRecord, TrialState
+from ell_tune.redraw import redrawn
 from ell_tune.samplers import RandomConfig, make_sampler
 from ell_tune.schedulers import make_scheduler
 from ell_tune.search_spec import SearchSpec
@@ -100,14 +101,18 @@ class SearchSource:
         if self.why_ended() is not None:
             return None
         if self._interrupted:
-            frozen = self._interrupted.popleft()
-            self._set_sampler(frozen.number)
-            # `suggest` returns the parameters that it has, and draws those that it was killed before.
-            trial = optuna.Trial(self._optuna, frozen._trial_id)
-            return self._start(trial) or self.next_job()
+            return self._start(self._resumed(self._interrupted.popleft())) or self.next_job()
         if self._num_started >= self._budget.num_trials:
             return None
         return self._next_new()
+
+    def _resumed(self, frozen: FrozenTrial) -> optuna.Trial:
+        """An interrupted trial, whose `suggest` returns the parameters that it has or would have had."""
+        if CONFIG not in frozen.user_attrs:
+            self._set_sampler(frozen.number)
+            params = redrawn(self._optuna, frozen.number, self._spec.space, self._optuna.sampler)
+            self._study.storage.set_trial_system_attr(frozen._trial_id, "fixed_params", params)
+        return optuna.Trial(self._optuna, frozen._trial_id)
 
     def _next_new(self) -> Job | None:
         for attempt in range(_MAX_REPEATS + _MAX_RANDOM_REPEATS):

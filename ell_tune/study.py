@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial
 
 from ell_tune.config import validate
 from ell_tune.data import Essays
+from ell_tune.disk import needs_to_write
 from ell_tune.dotted import differences, with_differences
 from ell_tune.errors import UserError
 from ell_tune.folds import Folds, save_folds
@@ -214,6 +215,20 @@ def create_study(
     check_new_study(study_dir)
     making = study_dir.with_name(f".{study_dir.name}.making-{os.getpid()}")
     shutil.rmtree(making, ignore_errors=True)
+    try:
+        with needs_to_write(study_dir.parent):
+            _fill(making, spec, essays, folds, pseudo)
+    except UserError:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    if study_dir.exists():
+        study_dir.rmdir()
+    os.replace(making, study_dir)
+    return open_study(study_dir, writes=True)
+
+
+def _fill(making: Path, spec: SearchSpec, essays: Essays, folds: Folds, pseudo: PseudoEssays | None) -> None:
+    """Writes all that a new study begins with into a folder."""
     (making / "trials").mkdir(parents=True)
     save_folds(making / "folds.csv", essays, folds)
     manifest = {
@@ -237,10 +252,6 @@ def create_study(
     )
     for config in spec.enqueue:
         study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: differences(spec.space.base, config)})
-    if study_dir.exists():
-        study_dir.rmdir()
-    os.replace(making, study_dir)
-    return open_study(study_dir, writes=True)
 
 
 def optuna_name(generation: int) -> str:
