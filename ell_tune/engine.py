@@ -20,11 +20,12 @@ from ray import cloudpickle, tune
 from ray.actor import ActorHandle
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ell_tune.errors import Interrupted, TrainableBug, UserError
-from ell_tune.jobs import Job, JobEnd, JobSource
+from ell_tune.jobs import EndKind, Job, JobEnd, JobSource
 from ell_tune.worker import PreparedEssays, Workload, run_job
 
 MAX_LOST_WORKERS = 3  # times that one job is started again after its worker or node died
@@ -37,6 +38,11 @@ class Resources:
     cpus_per_trial: float
     gpus_per_trial: float
     max_concurrent: int
+
+    @property
+    def devices_per_trial(self) -> float:
+        """What a trial's device-seconds count: its GPUs, or its CPUs where it has none."""
+        return self.gpus_per_trial or self.cpus_per_trial
 
 
 def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resources: Resources) -> None:
@@ -73,6 +79,7 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
                 name="jobs",
                 storage_path=scratch,  # Tune's own bookkeeping; the study is the record
                 verbose=0,
+                callbacks=[_NoProgress()],
                 failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
                 stop=_RunStopper(run),
             ),
@@ -158,13 +165,13 @@ class _JobScheduler(FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         match result.get("end"):
             case "complete":
-                self._run.source.on_end(_job_of(trial), JobEnd(score=result["best_score"], failure=None))
+                self._end(trial, JobEnd(EndKind.COMPLETE, score=result["best_score"]))
             case "failed":
-                self._run.source.on_end(_job_of(trial), JobEnd(score=None, failure=result["message"]))
+                self._end(trial, JobEnd(EndKind.BAD_CONFIG, message=result["message"]))
             case "user_error":
                 self._run.error = self._run.error or UserError(result["message"])
             case "bug":
-                self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}:\n{result['message']}")
+                self._end_by_bug(trial, result["message"])
             case _:
                 pass  # the run is being ended; the job stays as it is in the study
 
@@ -174,10 +181,17 @@ class _JobScheduler(FIFOScheduler):
         error = _error_of(trial)
         if isinstance(error, ray.exceptions.RayActorError):
             times = trial.run_metadata.num_failures
-            failure = f"its worker or node was lost {times} times, the last time: {_first_line(error)}"
-            self._run.source.on_end(_job_of(trial), JobEnd(score=None, failure=failure))
+            message = f"its worker or node was lost {times} times, the last time: {_first_line(error)}"
+            self._end(trial, JobEnd(EndKind.LOST, message=message))
         else:
-            self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}: {error}")
+            self._end_by_bug(trial, str(error))
+
+    def _end(self, trial: Trial, end: JobEnd) -> None:
+        self._run.source.on_end(_job_of(trial), end)
+
+    def _end_by_bug(self, trial: Trial, traceback: str) -> None:
+        self._end(trial, JobEnd(EndKind.BUG, message=traceback.strip().splitlines()[-1]))
+        self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}:\n{traceback}")
 
 
 def drop_ended_trials(controller: TuneController) -> None:
@@ -209,6 +223,14 @@ def _error_of(trial: Trial) -> Exception:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
+
+
+class _NoProgress(TrialProgressCallback):
+    """Stands in for the callback that Tune adds of itself, which holds every trial even when it prints none."""
+
+    def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None: ...
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None: ...
 
 
 class _RunStopper(tune.Stopper):

@@ -20,6 +20,7 @@ STYLES = {
     TrialState.COMPLETE: "green",
     TrialState.STOPPED: "yellow",
     TrialState.FAILED: "red",
+    TrialState.LOST: "magenta",
 }
 _NUM_ENDED_SHOWN = 8
 
@@ -41,7 +42,7 @@ class Display(Protocol):
     def running(self, plan: Plan, trials: Sequence[TrialRecord]) -> Any:
         """A context manager: progress is shown inside it. `trials` are those that the study has already."""
 
-    def changed(self, trial: TrialRecord, num_steps: int) -> None:
+    def changed(self, trial: TrialRecord) -> None:
         """Takes note of an event of one trial."""
 
 
@@ -74,7 +75,6 @@ class _Progress:
         self.plan = Plan("", "", 0)
         self.running: dict[int, TrialRecord] = {}
         self.last_ended: list[TrialRecord] = []  # those of the highest numbers, ascending
-        self.num_steps: dict[int, int] = {}  # of the running trials and the last that ended
         self._ended: set[int] = set()
         self._best_ended: TrialRecord | None = None
         self._started_at = time.monotonic()
@@ -87,8 +87,7 @@ class _Progress:
         self._started_at = time.monotonic()
         self._num_done_before = self.num_done
 
-    def note(self, trial: TrialRecord, num_steps: int = 0) -> None:
-        self.num_steps[trial.number] = num_steps
+    def note(self, trial: TrialRecord) -> None:
         if trial.state == TrialState.RUNNING:
             self.running[trial.number] = trial
             return
@@ -97,7 +96,7 @@ class _Progress:
         self._best_ended = best_trial([trial] if self._best_ended is None else [self._best_ended, trial])
         self.last_ended = sorted([*self.last_ended, trial], key=lambda ended: ended.number)
         if len(self.last_ended) > _NUM_ENDED_SHOWN:
-            del self.num_steps[self.last_ended.pop(0).number]
+            del self.last_ended[0]
 
     @property
     def num_done(self) -> int:
@@ -118,7 +117,7 @@ class _Progress:
 
     def rung(self, trial: TrialRecord) -> str:
         """How many rungs the trial has reached, of how many."""
-        rungs = self.plan.rungs(self.num_steps.get(trial.number, 0))
+        rungs = self.plan.rungs(trial.num_steps)
         return f"{sum(step <= trial.steps for step in rungs)}/{len(rungs)}" if rungs else ""
 
     def headline(self) -> str:
@@ -151,13 +150,13 @@ class PlainDisplay:
         yield
         self._print(f"{plan.title}: {self._progress.headline()} · {self._progress.leader()}")
 
-    def changed(self, trial: TrialRecord, num_steps: int) -> None:
+    def changed(self, trial: TrialRecord) -> None:
         progress = self._progress
         progress.note(trial)
         if trial.score is None:
             what = f"starts: {distinguishing(trial)}" if trial.reason is None else trial.reason
         else:
-            what = f"step {trial.steps}/{num_steps}, score {trial.score:.4f}"
+            what = f"step {trial.steps}/{trial.num_steps}, score {trial.score:.4f}"
             what += f" ({trial.reason})" if trial.reason else ""
         self._print(
             f"[{duration(progress.elapsed)}] {progress.plan.unit} {trial.number} {trial.state}: {what}"
@@ -181,8 +180,8 @@ class LiveDisplay:
         with Live(self, console=self._console, refresh_per_second=2):
             yield
 
-    def changed(self, trial: TrialRecord, num_steps: int) -> None:
-        self._progress.note(trial, num_steps)
+    def changed(self, trial: TrialRecord) -> None:
+        self._progress.note(trial)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         progress = self._progress
@@ -194,7 +193,7 @@ class LiveDisplay:
             table.add_row(
                 f"{progress.plan.unit} {trial.number}",
                 Text(trial.state, style=STYLES[trial.state]),
-                f"{trial.steps}/{progress.num_steps.get(trial.number) or '?'}",
+                f"{trial.steps}/{trial.num_steps or '?'}",
                 progress.rung(trial),
                 "" if trial.score is None else f"{trial.score:.4f}",
                 Text(distinguishing(trial) + (f" — {trial.reason}" if trial.reason else "")),

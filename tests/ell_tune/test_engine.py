@@ -14,7 +14,7 @@ from studies import essays
 
 from ell_tune.engine import Resources, run_jobs
 from ell_tune.errors import Interrupted, TrainableBug, UserError
-from ell_tune.jobs import Job, JobEnd
+from ell_tune.jobs import EndKind, Job, JobEnd
 from ell_tune.ray_cluster import connected
 from ell_tune.trainable import Progress
 from ell_tune.worker import RESULT_ITEM, WEIGHTS_ITEM, Workload
@@ -89,7 +89,7 @@ def mixed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[ListSource, Pat
 def test_a_job_runs_to_its_end_and_leaves_its_result(mixed_run: tuple[ListSource, Path]) -> None:
     source, artifacts = mixed_run
     assert source.heard["complete"] == [1, 2, 3]
-    assert source.ends["complete"] == JobEnd(score=pytest.approx(0.4 + 0.2 / 3), failure=None)
+    assert source.ends["complete"] == JobEnd(EndKind.COMPLETE, score=pytest.approx(0.4 + 0.2 / 3))
     assert sorted(path.name for path in (artifacts / "complete").iterdir()) == [RESULT_ITEM, WEIGHTS_ITEM]
     labels_NC = essays().labels_NC
     assert labels_NC is not None
@@ -108,21 +108,22 @@ def test_a_job_ends_where_its_source_stops_it(mixed_run: tuple[ListSource, Path]
 def test_a_bad_config_ends_its_job_alone(mixed_run: tuple[ListSource, Path]) -> None:
     source, _ = mixed_run
     assert source.heard["bad-config"] == [1] and source.heard["illegal"] == []
-    assert source.ends["bad-config"] == JobEnd(score=None, failure="it does not fit")
-    assert source.ends["illegal"].failure == "x: input should be less than or equal to 10, got 11.0."
-    assert source.ends["last"].failure is None
+    assert source.ends["bad-config"] == JobEnd(EndKind.BAD_CONFIG, message="it does not fit")
+    assert source.ends["illegal"].message == "x: input should be less than or equal to 10, got 11.0."
+    assert source.ends["last"].kind == EndKind.COMPLETE
 
 
 def test_a_killed_worker_is_started_again_from_its_checkpoint(mixed_run: tuple[ListSource, Path]) -> None:
     source, artifacts = mixed_run
     assert (artifacts / "killed").exists()
     assert source.heard["killed-once"] == [1, 2, 3, 4]
-    assert source.ends["killed-once"].failure is None
+    assert source.ends["killed-once"].kind == EndKind.COMPLETE
 
 
 def test_a_worker_that_always_dies_is_given_up_and_named(mixed_run: tuple[ListSource, Path]) -> None:
     source, _ = mixed_run
-    failure = source.ends["always-killed"].failure
+    assert source.ends["always-killed"].kind == EndKind.LOST
+    failure = source.ends["always-killed"].message
     assert failure is not None and failure.startswith("its worker or node was lost 4 times, the last time: ")
 
 
