@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from analysis.fields import Field, short_labels, show
 from analysis.importance import Importance
 from analysis.ranking import best_so_far, by_end, leader
-from analysis.theme import INK, MUTED, STATE_COLOUR, STATE_MARK, blank_figure, score_frame
+from analysis.theme import DRAWING_ORDER, INK, MUTED, STATE_COLOUR, STATE_MARK, blank_figure, score_frame
 from analysis.tooltips import describe, plain, shortened
 from ell_tune.ranking import contenders
 from ell_tune.records import StudyRecord, TrialRecord, TrialState
@@ -60,8 +60,7 @@ def learning_curves(study: StudyRecord) -> go.Figure:
     """The score of every evaluation of every trial; rungs are vertical lines, a curve's end has its state."""
     figure = blank_figure(460, "evaluation", "score")
     best = leader(study)
-    # Complete trials are drawn over the many stopped ones.
-    for state in (TrialState.STOPPED, TrialState.FAILED, TrialState.RUNNING, TrialState.COMPLETE):
+    for state in DRAWING_ORDER:
         trials = [trial for trial in study.trials if trial.state == state and trial.curve]
         if trials:
             figure.add_scatter(

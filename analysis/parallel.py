@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from analysis.fields import ABSENT, Field, searched_fields, show
 from analysis.ranking import leader
-from analysis.theme import INK, MUTED, STATE_COLOUR, blank_figure, score_frame
+from analysis.theme import DRAWING_ORDER, INK, MUTED, STATE_COLOUR, blank_figure, score_frame
 from analysis.tooltips import describe, shortened
 from ell_tune.ranking import contenders, ranked
 from ell_tune.records import StudyRecord, TrialRecord, TrialState
@@ -36,7 +36,7 @@ def parallel_coordinates(study: StudyRecord) -> go.Figure:
     axes = [_field_axis(field) for field in searched_fields(study) if field.values] + [_score_axis(study)]
     leading = ranked(study.trials)[: math.ceil(_LEADING_FRAC * len(contenders(study.trials)))]
     figure = blank_figure(460)
-    for state in (TrialState.STOPPED, TrialState.FAILED, TrialState.RUNNING, TrialState.COMPLETE):
+    for state in DRAWING_ORDER:
         trials = [trial for trial in study.trials if trial.state == state and trial not in leading]
         _add_lines(figure, study, axes, trials, state.value, dict(color=STATE_COLOUR[state], width=1), 0.3)
     _add_lines(

@@ -19,19 +19,27 @@ STATE_COLOUR: Final = {
     TrialState.RUNNING: "#009e73",
     TrialState.STOPPED: "#e69f00",
     TrialState.FAILED: "#882255",
+    TrialState.LOST: "#999999",
 }
 STATE_MARK: Final = {
     TrialState.COMPLETE: "circle",
     TrialState.RUNNING: "diamond",
     TrialState.STOPPED: "circle-open",
     TrialState.FAILED: "x",
+    TrialState.LOST: "x-open",
 }
 STATE_GLYPH: Final = {
     TrialState.COMPLETE: "●",
     TrialState.RUNNING: "◆",
     TrialState.STOPPED: "○",
     TrialState.FAILED: "✕",
+    TrialState.LOST: "✖",
 }
+
+# Complete trials are drawn over the many stopped ones.
+DRAWING_ORDER: Final = (
+    TrialState.STOPPED, TrialState.LOST, TrialState.FAILED, TrialState.RUNNING, TrialState.COMPLETE
+)  # fmt: skip
 
 
 def blank_figure(height: int, x_title: str = "", y_title: str = "") -> go.Figure:

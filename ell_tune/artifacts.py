@@ -1,15 +1,19 @@
 """Where jobs leave what they make: a folder or an `s3://` URI that the driver and every node can reach.
 
-An item is a directory of files. It counts as present only once its marker file stands in it, and the marker is
-written last: a process killed at any instant leaves either a whole item or none.
+An item is a directory of files. It counts as present only while it holds every file that its marker names, of the
+size named there, and the marker is written last: a process killed at any instant leaves either a whole item or none,
+and a file that was cut short or lost later takes its item with it.
 """
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.fs
+
+from ell_tune.disk import needs_to_write
 
 _MARKER = ".complete"
 
@@ -24,29 +28,49 @@ class ArtifactFolder:
         self._path = f"{path}/{job_name}"
         self._is_local = isinstance(filesystem, pyarrow.fs.LocalFileSystem)
 
-    def names(self) -> list[str]:
-        """The items present, sorted."""
+    def names(self, damaged_too: bool = False) -> list[str]:
+        """The items present, sorted; `damaged_too`: also what is left of others."""
         selector = pyarrow.fs.FileSelector(self._path, allow_not_found=True)
         return sorted(
             info.base_name
             for info in self._filesystem.get_file_info(selector)
-            if info.type == pyarrow.fs.FileType.Directory and self._has_marker(info.path)
+            if info.type == pyarrow.fs.FileType.Directory and (damaged_too or self._is_whole(info.path))
         )
 
     def publish(self, name: str, write: Callable[[Path], None]) -> None:
-        """Lets `write` fill an empty local directory, and makes it the item `name`."""
-        self.delete(name)
+        """Lets `write` fill an empty local directory, and makes it the item `name`. Leaves nothing where that fails.
+
+        Raises:
+            UserError: the disk is full or cannot be written.
+        """
         destination = f"{self._path}/{name}"
+        try:
+            # Judges an error while what was half written still fills the disk.
+            with needs_to_write(Path(self._path) if self._is_local else destination):
+                self.delete(name)
+                self._fill(destination, write)
+                marker = json.dumps(self._sizes(destination)).encode()
+                with self._filesystem.open_output_stream(f"{destination}/{_MARKER}") as stream:
+                    stream.write(marker)
+        except Exception:
+            self._clear_away(name)
+            raise
+
+    def _fill(self, destination: str, write: Callable[[Path], None]) -> None:
         if self._is_local:
             Path(destination).mkdir(parents=True)
             write(Path(destination))
-        else:
-            with tempfile.TemporaryDirectory(prefix="ell-tune-") as scratch:
-                write(Path(scratch))
-                self._filesystem.create_dir(destination)
-                pyarrow.fs.copy_files(scratch, destination, destination_filesystem=self._filesystem)
-        with self._filesystem.open_output_stream(f"{destination}/{_MARKER}") as stream:
-            stream.write(b"")
+            return
+        with tempfile.TemporaryDirectory(prefix="ell-tune-") as scratch:
+            write(Path(scratch))
+            self._filesystem.create_dir(destination)
+            pyarrow.fs.copy_files(scratch, destination, destination_filesystem=self._filesystem)
+
+    def _clear_away(self, name: str) -> None:
+        try:
+            self.delete(name)
+        except OSError:
+            pass  # what keeps it from being written may keep it from being deleted; without its marker it is no item
 
     def fetch(self, name: str, scratch_dir: Path) -> Path:
         """A local directory with the item: itself, or a copy under `scratch_dir`."""
@@ -69,6 +93,25 @@ class ArtifactFolder:
 
     def _has_marker(self, path: str) -> bool:
         return bool(self._filesystem.get_file_info(f"{path}/{_MARKER}").is_file)
+
+    def _is_whole(self, path: str) -> bool:
+        if not self._has_marker(path):
+            return False
+        with self._filesystem.open_input_stream(f"{path}/{_MARKER}") as stream:
+            marker = stream.read()
+        if not marker:  # an older ell-tune's, which names no sizes; its files stood when it was written
+            return True
+        try:
+            promised: dict[str, int] = json.loads(marker)
+        except json.JSONDecodeError:  # cut short itself
+            return False
+        sizes = self._sizes(path)
+        return all(sizes.get(name) == size for name, size in promised.items())
+
+    def _sizes(self, path: str) -> dict[str, int]:
+        """The size in bytes of each file of an item, by its path there."""
+        infos = self._filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
+        return {info.path.removeprefix(f"{path}/"): info.size for info in infos if info.is_file}
 
 
 class FitCheckpoints:
@@ -96,12 +139,12 @@ class FitCheckpoints:
         return self._weights_dir
 
 
-def checkpoint_names(folder: ArtifactFolder) -> list[str]:
+def checkpoint_names(folder: ArtifactFolder, damaged_too: bool = False) -> list[str]:
     """The saved states of a job, the newest last."""
-    return [name for name in folder.names() if name.startswith("checkpoint-")]
+    return [name for name in folder.names(damaged_too) if name.startswith("checkpoint-")]
 
 
 def delete_checkpoints(folder: ArtifactFolder) -> None:
-    """Removes a job's saved states once it needs none any more."""
-    for name in checkpoint_names(folder):
+    """Removes a job's saved states once it needs none any more, half-written ones with them."""
+    for name in checkpoint_names(folder, damaged_too=True):
         folder.delete(name)

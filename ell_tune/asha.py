@@ -1,8 +1,7 @@
 """Asynchronous successive halving (ASHA), the stopping variant.
 
 Li et al. (2020), *A System for Massively Parallel Hyperparameter Tuning*. A trial that reaches a rung goes on only if
-its score is in the best `1 / reduction_factor` of all trials that have reached that rung. Rungs hold plain scores, so
-they can be rebuilt from a study's journal at any time.
+its score is in the best `1 / reduction_factor` of all trials that have reached that rung.
 """
 
 from collections import defaultdict
@@ -13,6 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from ell_tune.config import StrictConfig
+from ell_tune.rung import Rung
 
 
 class AshaConfig(StrictConfig):
@@ -33,8 +33,8 @@ class Asha:
 
     def __init__(self, config: AshaConfig) -> None:
         self._config = config
-        # Rung, as a share of the schedule → trial number → score there. Trials may differ in their number of steps.
-        self._rungs: dict[Fraction, dict[int, float]] = defaultdict(dict)
+        # By the rung's share of the schedule, because trials may differ in their number of steps.
+        self._rungs: dict[Fraction, Rung] = defaultdict(Rung)
 
     def rungs(self, num_steps: int) -> tuple[int, ...]:
         """The steps, ascending, at which a trial of `num_steps` evaluations is compared. The last step is none."""
@@ -45,14 +45,13 @@ class Asha:
             frac *= self._config.reduction_factor
         return tuple(dict.fromkeys(steps))
 
-    def stops(self, trial_number: int, step: int, num_steps: int, score: float) -> bool:
-        """Enters a trial's score (its best so far) at a step, and says whether the trial ends there.
-
-        To enter the same score again changes nothing, so an interrupted search may repeat itself.
-        """
+    def stops(self, trial_number: int, step: int, num_steps: int, score: float) -> str | None:
+        """See `ell_tune.schedulers.Scheduler`."""
         if step not in self.rungs(num_steps):
-            return False
+            return None
         rung = self._rungs[Fraction(step, num_steps)]
-        rung[trial_number] = score
-        num_better = sum(peer < score for peer in rung.values())
-        return num_better >= ceil(len(rung) / self._config.reduction_factor)
+        place = rung.enter(trial_number, score)
+        num_going_on = ceil(len(rung) / self._config.reduction_factor)
+        if place < num_going_on:
+            return None
+        return f"not among the best {num_going_on} of {len(rung)} at the rung of step {step}"

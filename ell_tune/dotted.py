@@ -76,6 +76,34 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any], *models: type[Ba
     return result
 
 
+def differences(base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted path → value, wherever `config` differs from `base`, which has the same keys; see `with_differences`.
+
+    What is a mapping in both, but with other keys, is another component, and differs as a whole.
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        old = base[key]
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and _same_component(value, old):
+            found |= {f"{key}.{path}": inner for path, inner in differences(old, value).items()}
+        elif value != old:
+            found[key] = value
+    return found
+
+
+def _same_component(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    # A plain mapping of names that hold dots, such as targets' weights, has no paths inside.
+    return one.keys() == other.keys() and not any("." in key for key in one)
+
+
+def with_differences(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `base` with the values of `differences` put in."""
+    config = deepcopy(dict(base))
+    for path, value in changes.items():
+        set_at(config, path, deepcopy(value))
+    return config
+
+
 def component_models(annotation: Any) -> list[type[BaseModel]]:
     """The configs that a field's type admits: one for a component, several for a choice, none for a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

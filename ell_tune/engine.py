@@ -4,9 +4,10 @@ A `Searcher` and a `TrialScheduler` are thin faces of the source. Tune calls the
 scheduler passes on every evaluation, and the searcher only hands out jobs.
 """
 
+import json
 import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import floor
@@ -17,12 +18,13 @@ from typing import Any, cast
 import ray
 from ray import cloudpickle, tune
 from ray.actor import ActorHandle
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ell_tune.errors import Interrupted, TrainableBug, UserError
-from ell_tune.jobs import Job, JobEnd, JobSource
+from ell_tune.jobs import EndKind, Job, JobEnd, JobSource
 from ell_tune.worker import PreparedEssays, Workload, run_job
 
 MAX_LOST_WORKERS = 3  # times that one job is started again after its worker or node died
@@ -35,6 +37,11 @@ class Resources:
     cpus_per_trial: float
     gpus_per_trial: float
     max_concurrent: int
+
+    @property
+    def devices_per_trial(self) -> float:
+        """What a trial's device-seconds count: its GPUs, or its CPUs where it has none."""
+        return self.gpus_per_trial or self.cpus_per_trial
 
 
 def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resources: Resources) -> None:
@@ -51,7 +58,7 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(
-                    run_job,
+                    _run_encoded_job,
                     workload=workload,
                     prepared_essays=prepared_essays,
                     num_threads=max(1, floor(resources.cpus_per_trial)),
@@ -98,12 +105,21 @@ class _Run:
         return object, ()
 
 
+def _encoded(job: Job) -> dict[str, str]:
+    """A job as the config of a Tune trial: one text, for Tune copies and flattens a config with every result."""
+    return {"job": json.dumps(asdict(job))}
+
+
 def _job_of(trial: Trial) -> Job:
-    return Job(**trial.config["job"])
+    return Job(**json.loads(trial.config["job"]))
 
 
 def _job_name(trial: Trial) -> str:
     return _job_of(trial).name
+
+
+def _run_encoded_job(config: Mapping[str, str], **shared: Any) -> None:
+    run_job({"job": json.loads(config["job"])}, **shared)
 
 
 class _JobSearcher(Searcher):
@@ -117,7 +133,7 @@ class _JobSearcher(Searcher):
         if self._run.error is not None:
             return Searcher.FINISHED
         job = self._run.source.next_job()
-        return Searcher.FINISHED if job is None else {"job": asdict(job)}
+        return Searcher.FINISHED if job is None else _encoded(job)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The scheduler has been told already."""
@@ -136,6 +152,10 @@ class _JobScheduler(FIFOScheduler):
         super().__init__()
         self._run = run
 
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        super().on_trial_add(tune_controller, trial)
+        drop_ended_trials(tune_controller._tune_controller)
+
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         goes_on = self._run.source.on_progress(_job_of(trial), result["progress"], result["seconds"])
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
@@ -143,13 +163,13 @@ class _JobScheduler(FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         match result.get("end"):
             case "complete":
-                self._run.source.on_end(_job_of(trial), JobEnd(score=result["best_score"], failure=None))
+                self._end(trial, JobEnd(EndKind.COMPLETE, score=result["best_score"]))
             case "failed":
-                self._run.source.on_end(_job_of(trial), JobEnd(score=None, failure=result["message"]))
+                self._end(trial, JobEnd(EndKind.BAD_CONFIG, message=result["message"]))
             case "user_error":
                 self._run.error = self._run.error or UserError(result["message"])
             case "bug":
-                self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}:\n{result['message']}")
+                self._end_by_bug(trial, result["message"])
             case _:
                 pass  # the run is being ended; the job stays as it is in the study
 
@@ -159,10 +179,36 @@ class _JobScheduler(FIFOScheduler):
         error = _error_of(trial)
         if isinstance(error, ray.exceptions.RayActorError):
             times = trial.run_metadata.num_failures
-            failure = f"its worker or node was lost {times} times, the last time: {_first_line(error)}"
-            self._run.source.on_end(_job_of(trial), JobEnd(score=None, failure=failure))
+            message = f"its worker or node was lost {times} times, the last time: {_first_line(error)}"
+            self._end(trial, JobEnd(EndKind.LOST, message=message))
         else:
-            self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}: {error}")
+            self._end_by_bug(trial, str(error))
+
+    def _end(self, trial: Trial, end: JobEnd) -> None:
+        self._run.source.on_end(_job_of(trial), end)
+
+    def _end_by_bug(self, trial: Trial, traceback: str) -> None:
+        self._end(trial, JobEnd(EndKind.BUG, message=traceback.strip().splitlines()[-1]))
+        self._run.error = self._run.error or TrainableBug(f"{_job_name(trial)}:\n{traceback}")
+
+
+def drop_ended_trials(controller: TuneController) -> None:
+    """Makes Tune forget the trials that have ended.
+
+    Tune keeps each until the run ends, with its config and metrics, for a `ResultGrid` and for snapshots that ell-tune
+    has no use for. They would take some 50 KB each, and Tune looks through all of them at every event. There is no
+    public way to let go of one.
+    """
+    ended = {trial for trial in controller._trials if trial.is_finished()}
+    if not ended:
+        return
+    controller._trials = [trial for trial in controller._trials if trial not in ended]
+    controller._live_trials -= ended  # Tune leaves a trial that it gave up in it
+    controller._stopped_trials -= ended
+    controller._failed_trials -= ended
+    controller._trials_to_cache -= ended
+    for trial in ended:
+        controller._trial_metadata.pop(trial.trial_id, None)
 
 
 def _error_of(trial: Trial) -> Exception:

@@ -6,6 +6,7 @@ drive it too.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from ell_tune.trainable import Progress
@@ -21,12 +22,22 @@ class Job:
     seed: int
 
 
+class EndKind(StrEnum):
+    """How a job ended that its source did not stop."""
+
+    COMPLETE = "complete"  # it ran its whole schedule
+    BAD_CONFIG = "bad_config"  # its config cannot be trained
+    LOST = "lost"  # its worker or node died once too often, which says nothing of its config
+    BUG = "bug"  # the trainable raised what it should not; the run ends
+
+
 @dataclass(frozen=True)
 class JobEnd:
-    """How a job ended that was not stopped by its source."""
+    """The end of a job."""
 
-    score: float | None  # of its best evaluation, where it ran its whole schedule
-    failure: str | None  # why its config cannot be trained, or why its worker was given up
+    kind: EndKind
+    score: float | None = None  # of its best evaluation, where it is complete
+    message: str | None = None  # why, where it is not
 
 
 class JobSource(Protocol):

@@ -20,6 +20,7 @@ STYLES = {
     TrialState.COMPLETE: "green",
     TrialState.STOPPED: "yellow",
     TrialState.FAILED: "red",
+    TrialState.LOST: "magenta",
 }
 _NUM_ENDED_SHOWN = 8
 
@@ -41,7 +42,7 @@ class Display(Protocol):
     def running(self, plan: Plan, trials: Sequence[TrialRecord]) -> Any:
         """A context manager: progress is shown inside it. `trials` are those that the study has already."""
 
-    def changed(self, trial: TrialRecord, num_steps: int) -> None:
+    def changed(self, trial: TrialRecord) -> None:
         """Takes note of an event of one trial."""
 
 
@@ -68,24 +69,38 @@ def make_display(console: Console) -> Display:
 
 
 class _Progress:
-    """What both displays know."""
+    """What both displays know. It holds few trials, however many have ended: a search may have tens of thousands."""
 
     def __init__(self) -> None:
         self.plan = Plan("", "", 0)
-        self.trials: dict[int, TrialRecord] = {}
-        self.num_steps: dict[int, int] = {}
+        self.running: dict[int, TrialRecord] = {}
+        self.last_ended: list[TrialRecord] = []  # those of the highest numbers, ascending
+        self._ended: set[int] = set()
+        self._best_ended: TrialRecord | None = None
         self._started_at = time.monotonic()
         self._num_done_before = 0
 
     def start(self, plan: Plan, trials: Sequence[TrialRecord]) -> None:
         self.plan = plan
-        self.trials = {trial.number: trial for trial in trials}
+        for trial in trials:
+            self.note(trial)
         self._started_at = time.monotonic()
         self._num_done_before = self.num_done
 
+    def note(self, trial: TrialRecord) -> None:
+        if trial.state == TrialState.RUNNING:
+            self.running[trial.number] = trial
+            return
+        self.running.pop(trial.number, None)
+        self._ended.add(trial.number)
+        self._best_ended = best_trial([trial] if self._best_ended is None else [self._best_ended, trial])
+        self.last_ended = sorted([*self.last_ended, trial], key=lambda ended: ended.number)
+        if len(self.last_ended) > _NUM_ENDED_SHOWN:
+            del self.last_ended[0]
+
     @property
     def num_done(self) -> int:
-        return sum(trial.state != TrialState.RUNNING for trial in self.trials.values())
+        return len(self._ended)
 
     @property
     def elapsed(self) -> float:
@@ -102,7 +117,7 @@ class _Progress:
 
     def rung(self, trial: TrialRecord) -> str:
         """How many rungs the trial has reached, of how many."""
-        rungs = self.plan.rungs(self.num_steps.get(trial.number, 0))
+        rungs = self.plan.rungs(trial.num_steps)
         return f"{sum(step <= trial.steps for step in rungs)}/{len(rungs)}" if rungs else ""
 
     def headline(self) -> str:
@@ -115,7 +130,7 @@ class _Progress:
         return " · ".join(parts)
 
     def leader(self) -> str:
-        best = best_trial(list(self.trials.values()))
+        best = best_trial([*filter(None, [self._best_ended]), *self.running.values()])
         if best is None or best.score is None:
             return "no score yet"
         return f"best {best.score:.4f} ({self.plan.unit} {best.number}, {best.state}): {distinguishing(best)}"
@@ -135,13 +150,13 @@ class PlainDisplay:
         yield
         self._print(f"{plan.title}: {self._progress.headline()} · {self._progress.leader()}")
 
-    def changed(self, trial: TrialRecord, num_steps: int) -> None:
+    def changed(self, trial: TrialRecord) -> None:
         progress = self._progress
-        progress.trials[trial.number] = trial
+        progress.note(trial)
         if trial.score is None:
             what = f"starts: {distinguishing(trial)}" if trial.reason is None else trial.reason
         else:
-            what = f"step {trial.steps}/{num_steps}, score {trial.score:.4f}"
+            what = f"step {trial.steps}/{trial.num_steps}, score {trial.score:.4f}"
             what += f" ({trial.reason})" if trial.reason else ""
         self._print(
             f"[{duration(progress.elapsed)}] {progress.plan.unit} {trial.number} {trial.state}: {what}"
@@ -165,28 +180,22 @@ class LiveDisplay:
         with Live(self, console=self._console, refresh_per_second=2):
             yield
 
-    def changed(self, trial: TrialRecord, num_steps: int) -> None:
-        self._progress.trials[trial.number] = trial
-        self._progress.num_steps[trial.number] = num_steps
+    def changed(self, trial: TrialRecord) -> None:
+        self._progress.note(trial)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         progress = self._progress
         yield Text(f"{progress.plan.title} · {progress.headline()}", style="bold")
         yield Text(progress.leader(), style="green")
         table = Table("", "state", "step", "rung", "score", "config", box=None, header_style="dim", expand=True)
-        for trial in self._shown():
+        running = sorted(progress.running.values(), key=lambda trial: trial.number)
+        for trial in [*progress.last_ended, *running]:
             table.add_row(
                 f"{progress.plan.unit} {trial.number}",
                 Text(trial.state, style=STYLES[trial.state]),
-                f"{trial.steps}/{progress.num_steps.get(trial.number) or '?'}",
+                f"{trial.steps}/{trial.num_steps or '?'}",
                 progress.rung(trial),
                 "" if trial.score is None else f"{trial.score:.4f}",
                 Text(distinguishing(trial) + (f" — {trial.reason}" if trial.reason else "")),
             )
         yield table
-
-    def _shown(self) -> list[TrialRecord]:
-        trials = sorted(self._progress.trials.values(), key=lambda trial: trial.number)
-        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        ended = [trial for trial in trials if trial.state != TrialState.RUNNING]
-        return ended[-_NUM_ENDED_SHOWN:] + running

@@ -13,7 +13,8 @@ class TrialState(StrEnum):
     RUNNING = "running"  # in flight, or interrupted and to be continued
     COMPLETE = "complete"  # ran its whole schedule
     STOPPED = "stopped"  # stopped early at a rung
-    FAILED = "failed"  # its config cannot be trained (diverged, out of memory)
+    FAILED = "failed"  # its config is of no use (diverged, out of memory, breaks a constraint)
+    LOST = "lost"  # its worker or node died too often, which says nothing of its config
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,14 @@ class TrialRecord:
     state: TrialState
     score: float | None  # MCRMSE of its best evaluation so far; None before the first
     steps: int  # evaluations made
+    num_steps: int  # of its whole schedule; 0 before the first
     seconds: float  # training time so far, summed over interruptions
+    device_seconds: float  # the same times the GPUs, or without GPUs the CPUs, that it had
+    measures: Mapping[str, float]  # the largest of each of `ell_tune.trainable.MEASURES` that it reported
     curve: Mapping[int, float]  # step → score of that evaluation
     config: Mapping[str, Any]  # the whole resolved config, nested
     params: Mapping[str, Any]  # searched dotted path → value, only those that apply to this trial
-    reason: str | None  # why it was stopped or failed
+    reason: str | None  # why it was stopped, failed or broke off
     started: datetime
     ended: datetime | None
 
@@ -43,3 +47,5 @@ class StudyRecord:
     num_steps: int  # evaluations of a whole schedule
     rungs: tuple[int, ...]  # the steps at which trials are compared and stopped
     provenance: Mapping[str, Any]  # data and fold hashes, versions, seed, commit
+    num_waiting: int = 0  # enqueued configs that no search has started yet
+    search_seconds: float = 0.0  # wall time of all searches, up to the last evaluation

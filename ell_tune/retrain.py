@@ -21,7 +21,7 @@ from ell_tune.engine import Resources, run_jobs
 from ell_tune.errors import UserError
 from ell_tune.export import ExportedConfig, load_exported
 from ell_tune.folds import Folds, make_folds, save_folds
-from ell_tune.jobs import Job, JobEnd
+from ell_tune.jobs import EndKind, Job, JobEnd
 from ell_tune.metrics import mcrmse, rmse_per_target
 from ell_tune.model_folder import Member, Model, save_model
 from ell_tune.progress import Display, Plan
@@ -60,10 +60,10 @@ class FixedSource:
         return True
 
     def on_end(self, job: Job, end: JobEnd) -> None:
-        if end.failure is None:
+        if end.kind == EndKind.COMPLETE:
             self._show(job, TrialState.COMPLETE)
         else:
-            self.failures[job.name] = end.failure
+            self.failures[job.name] = str(end.message)
             self._show(job, TrialState.FAILED)
 
     def _show(self, job: Job, state: TrialState) -> None:
@@ -74,7 +74,10 @@ class FixedSource:
             state=state,
             score=min(curve.values(), default=None),
             steps=max(curve, default=0),
+            num_steps=self._num_steps,
             seconds=self._seconds[index],
+            device_seconds=0.0,
+            measures={},
             curve=curve,
             config=job.config,
             params={"member": job.name},
@@ -82,7 +85,7 @@ class FixedSource:
             started=datetime.now(UTC),
             ended=None,
         )
-        self._display.changed(record, self._num_steps)
+        self._display.changed(record)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ A key may be dotted everywhere.
 """
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,20 @@ from typing import Any
 from pydantic import Field
 
 from ell_tune.asha import AshaConfig
-from ell_tune.config import ConfigT, InvalidConfig, StrictConfig, one_of, or_off, validate
+from ell_tune.config import ConfigT, InvalidConfig, StrictConfig, or_off, validate
+from ell_tune.constraints import ConstraintsConfig
 from ell_tune.data import DataConfig
 from ell_tune.domain_clauses import ClauseError, is_under, parse_domains
-from ell_tune.dotted import field_paths, flatten, merged, nearest, set_at
+from ell_tune.dotted import field_paths, flatten, merged, nearest
 from ell_tune.errors import UserError
-from ell_tune.samplers import RandomConfig, TpeConfig
-from ell_tune.space import OutsideDomain, Space
+from ell_tune.samplers import SamplerConfig, TpeConfig
+from ell_tune.schedulers import SchedulerConfig
+from ell_tune.space import FixedFieldDiffers, OutsideDomain, Space
 from ell_tune.space_document import SpaceDocument
+from ell_tune.telling import StoppedAs
 from ell_tune.tracking import TrackingConfig
 from ell_tune.trainable import Trainable, load_trainable
-from ell_tune.yaml_source import YamlPath
+from ell_tune.yaml_source import YamlPath, YamlSource, load_yaml
 
 
 class StudyConfig(StrictConfig):
@@ -39,8 +41,10 @@ class StudyConfig(StrictConfig):
     seed: int = Field(42, ge=0, le=2**31 - 1, description="seed of the folds, the sampler and every trial")
     num_folds: int = Field(5, ge=2, le=50, description="folds that the essays are split into")
     fold: int = Field(0, ge=0, description="the fold that trials are scored on; they train on the others")
-    sampler: one_of(TpeConfig, RandomConfig) = Field(TpeConfig(), description="who suggests configs")  # type: ignore[valid-type]
-    scheduler: or_off(AshaConfig) = Field(AshaConfig(), description="early stopping, or off")  # type: ignore[valid-type]
+    sampler: SamplerConfig = Field(TpeConfig(), description="who suggests configs")
+    scheduler: or_off(SchedulerConfig) = Field(AshaConfig(), description="early stopping, or off")  # type: ignore[valid-type]
+    stopped_as: StoppedAs = Field("pruned", description="how a trial stopped early is told to the sampler")
+    constraints: ConstraintsConfig = Field(ConstraintsConfig(), description="limits that a config must keep")
     artifacts: str | None = Field(
         None, description="folder or s3:// URI that every node can write, for checkpoints; default: inside the study"
     )
@@ -69,7 +73,15 @@ def load_search_spec(path: Path, settings: Sequence[str] = ()) -> SearchSpec:
         UserError: an unknown section or field, a value or bound outside its legal range, a path both fixed and
             searched, a first value outside its search. The message names the file's line, or the setting.
     """
-    document = SpaceDocument(path)
+    return _read(SpaceDocument(load_yaml(path)), settings)
+
+
+def remembered_spec(document: Mapping[str, Any], where: Path) -> SearchSpec:
+    """The spec that a study remembers as `document`, in the file `where`; the configs to run first are left out."""
+    return _read(SpaceDocument(YamlSource(where, {**document, "enqueue": []}, {})), ())
+
+
+def _read(document: SpaceDocument, settings: Sequence[str]) -> SearchSpec:
     try:
         trainable = load_trainable(document.data["trainable"])
     except UserError as error:
@@ -162,19 +174,14 @@ class _Reader:
     def _check_enqueued(self, space: Space, config: dict[str, Any], index: int) -> None:
         try:
             space.encode(config)
+        except FixedFieldDiffers as error:
+            raise self._document.error(
+                ("enqueue", index, error.paths[0]),
+                f"enqueue[{index}]: an enqueued config may set searched fields only, but it sets "
+                f"{', '.join(error.paths)} to another value than base; search {error.paths[0]} (a choice will do), or "
+                f"leave it out",
+            ) from None
         except OutsideDomain as error:
             raise self._document.error(
                 ("enqueue", index), f"enqueue[{index}]: {error}; widen the search, or change the value"
             ) from None
-        fixed_part, base_part = deepcopy(config), deepcopy(dict(space.base))
-        for path in space.domains:
-            set_at(fixed_part, path, None)
-            set_at(base_part, path, None)
-        base_leaves = dict(flatten(base_part))
-        changed = [path for path, value in flatten(fixed_part) if path not in base_leaves or base_leaves[path] != value]
-        if changed:
-            raise self._document.error(
-                ("enqueue", index, changed[0]),
-                f"enqueue[{index}]: an enqueued config may set searched fields only, but it sets {', '.join(changed)} "
-                f"to another value than base; search {changed[0]} (a choice will do), or leave it out",
-            )

@@ -15,20 +15,28 @@ while `swa` is off in the base config. In Optuna a searched field carries its do
 choice the alternative's label too: `pooling[lstm].hidden_size`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import optuna
 
-from ell_tune.dotted import get_at, set_at
+from ell_tune.dotted import differences, get_at, set_at
 
 Label = str | int | float | bool
 
 
 class OutsideDomain(ValueError):
     """A value that a domain does not contain."""
+
+
+class FixedFieldDiffers(OutsideDomain):
+    """A config that has other fixed fields than the base config."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = tuple(paths)
+        super().__init__(f"{', '.join(paths)} differs from the base config, and is not searched")
 
 
 class Domain(Protocol):
@@ -153,6 +161,7 @@ class Space:
 
         Raises:
             OutsideDomain: a searched field lies outside its domain, or the config's component has no such field.
+            FixedFieldDiffers: a field that is not searched has another value than in the base config.
         """
         params: dict[str, Any] = {}
         for path, domain in self.domains.items():
@@ -161,7 +170,13 @@ class Space:
             except KeyError:
                 raise OutsideDomain(f"{path} is searched, but the config has no such field") from None
             params |= domain.encode(path, value)
+        changed = [path for path in differences(self.base, config) if not self._is_searched(path)]
+        if changed:
+            raise FixedFieldDiffers(changed)
         return params
+
+    def _is_searched(self, path: str) -> bool:
+        return any(path == searched or path.startswith(f"{searched}.") for searched in self.domains)
 
     @property
     def searched(self) -> tuple[str, ...]:

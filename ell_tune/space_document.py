@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -12,7 +11,7 @@ from pydantic import BaseModel
 from ell_tune.domain_clauses import is_under
 from ell_tune.dotted import expand, field_paths, get_at, merged, nearest, set_at
 from ell_tune.errors import UserError
-from ell_tune.yaml_source import YamlPath, load_yaml, parse_yaml_value, split_keys
+from ell_tune.yaml_source import YamlPath, YamlSource, parse_yaml_value, split_keys
 
 _SECTIONS = ("trainable", "data", "study", "tracking", "base", "search", "enqueue")
 
@@ -24,8 +23,8 @@ class SpaceDocument:
         UserError: no YAML, an unknown section, a section of the wrong kind, or no trainable.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._source = load_yaml(path)
+    def __init__(self, source: YamlSource) -> None:
+        self._source = source
         self._settings: dict[YamlPath, str] = {}
         self._pinned: list[str] = []  # paths of the trainable's Config that settings fix
         self.data = deepcopy(self._source.data)

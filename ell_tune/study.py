@@ -2,7 +2,7 @@
 
     study.json     what is searched on which data: the space file, the base config, provenance
     folds.csv      which essay is in which fold
-    journal.log    Optuna's journal: every trial's config, scores, state; written at each event
+    journal.log    Optuna's journal: every trial's config, scores, cost, state; written at each event
     trials/NAME/   what each trial leaves (elsewhere where `study.artifacts` says so)
 
 Everything else (rungs, leaderboard, what to resume) is derived from these.
@@ -16,30 +16,38 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
-from ell_tune.asha import Asha, AshaConfig
+from ell_tune.config import validate
 from ell_tune.data import Essays
+from ell_tune.dotted import differences, with_differences
 from ell_tune.errors import UserError
 from ell_tune.folds import Folds, save_folds
+from ell_tune.journal import drop_torn_line, open_journal
 from ell_tune.provenance import provenance
 from ell_tune.pseudo_labels import PseudoEssays
 from ell_tune.records import StudyRecord, TrialRecord, TrialState
-from ell_tune.search_spec import SearchSpec
-from ell_tune.study_lock import FlockJournalLock, drop_torn_line
+from ell_tune.schedulers import make_scheduler
+from ell_tune.search_spec import SearchSpec, StudyConfig
+from ell_tune.trainable import MEASURES
 
-_FORMAT = 1
-_OPTUNA_NAME = "ell-tune"
+_FORMAT = 2
 
-# Keys of a trial's user attributes in the journal.
-CONFIG, NUM_STEPS, SECONDS, FAILURE = "config", "num_steps", "seconds", "failure"
+# A trial's user attributes in the journal. Optuna's own state of a trial is what its sampler is told
+# (`ell_tune.telling`); what became of it stands here.
+CONFIG = "config"  # where it differs from the study's base config: dotted path → value
+USAGE = "usage"  # of its last evaluation: num_steps, seconds, device_seconds, search_seconds, and measures
+OUTCOME = "outcome"  # the `TrialState` that it ended in
+REASON = "reason"  # why it was stopped, failed or broke off
+MISFIT = "misfit"  # what its `params`, Optuna `state` and `value` were before an edit of the space that it does not fit
+DUPLICATE_OF = "duplicate_of"  # the number of an earlier trial with the same config: it was not run
 
 
 @dataclass(frozen=True)
@@ -64,58 +72,73 @@ class Study:
         """The root of the trials' artifact folders."""
         return self.manifest["artifacts"] or str((self.study_dir / "trials").resolve())
 
+    @property
+    def base(self) -> Mapping[str, Any]:
+        """The whole config that trials differ from."""
+        base: Mapping[str, Any] = self.manifest["base"]
+        return base
+
+    def config(self, trial: FrozenTrial) -> dict[str, Any]:
+        """A trial's whole config."""
+        return with_differences(self.base, trial.user_attrs[CONFIG])
+
     def trial(self, trial_id: int) -> TrialRecord:
         """One trial, by Optuna's id."""
-        return _trial_record(self.storage.get_trial(trial_id))
+        return self._trial_record(self.storage.get_trial(trial_id))
 
     def record(self) -> StudyRecord:
         """What the journal says now."""
-        trials = [
-            trial
-            for trial in self.optuna_study.get_trials(deepcopy=False)
-            if trial.state != optuna.trial.TrialState.WAITING and CONFIG in trial.user_attrs
-        ]
-        num_steps = max((trial.user_attrs.get(NUM_STEPS, 0) for trial in trials), default=0)
-        asha = self.manifest["asha"]
+        frozen = self.optuna_study.get_trials(deepcopy=False)
+        trials = [self._trial_record(trial) for trial in frozen if was_started(trial) and CONFIG in trial.user_attrs]
+        num_steps = max((trial.num_steps for trial in trials), default=0)
+        scheduler = validate(StudyConfig, self.manifest["study"]).scheduler
         return StudyRecord(
             name=self.name,
-            trials=tuple(_trial_record(trial) for trial in trials),
+            trials=tuple(trials),
             searched=tuple(self.manifest["searched"]),
             num_steps=num_steps,
-            rungs=Asha(AshaConfig(**asha)).rungs(num_steps) if asha and num_steps else (),
+            rungs=make_scheduler(scheduler).rungs(num_steps),
             provenance=self.manifest["provenance"],
+            num_waiting=sum(trial.state == optuna.trial.TrialState.WAITING for trial in frozen),
+            search_seconds=max(
+                (trial.user_attrs[USAGE]["search_seconds"] for trial in frozen if USAGE in trial.user_attrs),
+                default=0.0,
+            ),
+        )
+
+    def _trial_record(self, trial: FrozenTrial) -> TrialRecord:
+        usage = trial.user_attrs.get(USAGE, {})
+        curve = dict(sorted(trial.intermediate_values.items()))
+        is_under_way = trial.state == optuna.trial.TrialState.RUNNING
+        assert trial.datetime_start is not None
+        return TrialRecord(
+            number=trial.number,
+            state=TrialState.RUNNING if is_under_way else TrialState(trial.user_attrs[OUTCOME]),
+            score=min((score for score in curve.values() if isfinite(score)), default=None),
+            steps=max(curve, default=0),
+            num_steps=usage.get("num_steps", 0),
+            seconds=usage.get("seconds", 0.0),
+            device_seconds=usage.get("device_seconds", 0.0),
+            measures={name: usage[name] for name in MEASURES if name in usage},
+            curve=curve,
+            config=self.config(trial),
+            params=trial.user_attrs.get(MISFIT, {}).get("params", trial.params),
+            reason=trial.user_attrs.get(REASON),
+            started=trial.datetime_start,
+            ended=trial.datetime_complete,
         )
 
 
-def _trial_record(trial: FrozenTrial) -> TrialRecord:
-    states = {
-        optuna.trial.TrialState.RUNNING: TrialState.RUNNING,
-        optuna.trial.TrialState.COMPLETE: TrialState.COMPLETE,
-        optuna.trial.TrialState.PRUNED: TrialState.STOPPED,
-        optuna.trial.TrialState.FAIL: TrialState.FAILED,
-    }
-    state = states[trial.state]
-    failure = trial.user_attrs.get(FAILURE)
-    reason = failure
-    if failure is not None:
-        state = TrialState.FAILED
-    elif state == TrialState.STOPPED:
-        reason = f"not among the best at the rung of step {max(trial.intermediate_values)}"
-    curve = dict(sorted(trial.intermediate_values.items()))
-    assert trial.datetime_start is not None
-    return TrialRecord(
-        number=trial.number,
-        state=state,
-        score=min((score for score in curve.values() if isfinite(score)), default=None),
-        steps=max(curve, default=0),
-        seconds=trial.user_attrs.get(SECONDS, 0.0),
-        curve=curve,
-        config=trial.user_attrs[CONFIG],
-        params=trial.params,
-        reason=reason,
-        started=trial.datetime_start,
-        ended=trial.datetime_complete,
-    )
+def config_key(changes: Mapping[str, Any]) -> bytes:
+    """What two configs share only if they are the same; `changes` are their differences from the base config."""
+    return blake2b(json.dumps(changes, sort_keys=True).encode(), digest_size=12).digest()
+
+
+def was_started(trial: FrozenTrial) -> bool:
+    """Whether a search has started the trial, and had not run the same config before."""
+    # An enqueued config that an edited space has no place for is ended without an outcome (`ell_tune.study_edit`).
+    is_started = trial.state == optuna.trial.TrialState.RUNNING or OUTCOME in trial.user_attrs
+    return is_started and DUPLICATE_OF not in trial.user_attrs
 
 
 def study_exists(study_dir: Path) -> bool:
@@ -153,7 +176,9 @@ def open_study(study_dir: Path, writes: bool = False) -> Study:
     if writes:
         drop_torn_line(journal)
     storage = _storage(journal)
-    return Study(study_dir, manifest, storage, optuna.load_study(study_name=_OPTUNA_NAME, storage=storage))
+    return Study(
+        study_dir, manifest, storage, optuna.load_study(study_name=optuna_name(manifest["generation"]), storage=storage)
+    )
 
 
 def check_new_study(study_dir: Path) -> None:
@@ -191,15 +216,12 @@ def create_study(
     shutil.rmtree(making, ignore_errors=True)
     (making / "trials").mkdir(parents=True)
     save_folds(making / "folds.csv", essays, folds)
-    scheduler = spec.study.scheduler
     manifest = {
         "format": _FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "document": spec.document,
-        "searched": list(spec.space.searched),
-        "asha": None if scheduler is None else scheduler.model_dump(),
-        "artifacts": spec.study.artifacts,
-        "data": spec.data.model_dump(),
+        **described(spec),
+        "generation": 0,
+        "edits": [],
         "provenance": {
             **provenance(),
             "essays": len(essays),
@@ -210,15 +232,34 @@ def create_study(
         },
     }
     (making / "study.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    study = optuna.create_study(study_name=_OPTUNA_NAME, storage=_storage(making / "journal.log"), direction="minimize")
+    study = optuna.create_study(
+        study_name=optuna_name(0), storage=_storage(making / "journal.log"), direction="minimize"
+    )
     for config in spec.enqueue:
-        study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: config})
+        study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: differences(spec.space.base, config)})
     if study_dir.exists():
         study_dir.rmdir()
     os.replace(making, study_dir)
     return open_study(study_dir, writes=True)
 
 
+def optuna_name(generation: int) -> str:
+    """The name in the journal of the Optuna study after so many edits of the space."""
+    return "ell-tune" if generation == 0 else f"ell-tune/{generation}"
+
+
+def described(spec: SearchSpec) -> dict[str, Any]:
+    """What a study remembers of a space file: the part of study.json that an edited space replaces."""
+    return {
+        "document": spec.document,
+        "study": spec.study.model_dump(),
+        "base": dict(spec.space.base),
+        "searched": list(spec.space.searched),
+        "artifacts": spec.study.artifacts,
+        "data": spec.data.model_dump(),
+    }
+
+
 def _storage(journal: Path) -> JournalStorage:
     optuna.logging.set_verbosity(logging.WARNING)
-    return JournalStorage(JournalFileBackend(str(journal), lock_obj=FlockJournalLock(journal)))
+    return open_journal(journal)

@@ -85,12 +85,14 @@ def make_tracker(config: TrackingConfig | None, study_name: str, tracking_dir: P
 
 
 def _check_wandb_works(mode: str) -> None:
-    # In a process of its own, so that this one neither imports wandb nor hangs in it.
-    probe = "import wandb" if mode == "offline" else "import wandb; wandb.login()"
+    # In a process of its own, so that this one neither imports wandb nor hangs in it. It looks for credentials without
+    # a word to the server: one that cannot be reached must not keep a search from its start.
+    probe = "import wandb" if mode == "offline" else "import wandb; wandb.login(verify=False)"
     try:
         result = subprocess.run(
             [sys.executable, "-c", probe],
             stdin=subprocess.DEVNULL,
+            env={**os.environ, "WANDB_SILENT": "true"},
             capture_output=True,
             text=True,
             timeout=_PROBE_SECONDS,

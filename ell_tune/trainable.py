@@ -24,6 +24,10 @@ from numpy.typing import NDArray
 from ell_tune.config import StrictConfig
 from ell_tune.errors import UserError
 
+# Metrics of `Progress` that the platform reads: a study records them, and `study.constraints` limits them. The worker
+# adds the process's own peak memory where a trainable reports none.
+MEASURES = ("num_parameters", "peak_memory_mib", "seconds_per_essay")
+
 
 @dataclass(frozen=True)
 class FoldData:
@@ -47,7 +51,7 @@ class Progress:
     step: int  # 1 … num_steps
     num_steps: int
     score: float  # MCRMSE of this evaluation; NaN or infinite where training diverged
-    metrics: Mapping[str, float] = field(default_factory=dict)  # more numbers for trackers, e.g. train_loss
+    metrics: Mapping[str, float] = field(default_factory=dict)  # for trackers, e.g. train_loss; see `MEASURES`
 
 
 @dataclass(frozen=True)

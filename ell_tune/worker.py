@@ -21,6 +21,7 @@ from ray.actor import ActorHandle
 from ell_tune.artifacts import ArtifactFolder, FitCheckpoints, delete_checkpoints
 from ell_tune.config import InvalidConfig, StrictConfig, validate
 from ell_tune.data import DataConfig, Essays
+from ell_tune.disk import needs_to_write
 from ell_tune.errors import BadConfig, UserError
 from ell_tune.folds import Folds
 from ell_tune.jobs import Job
@@ -116,10 +117,22 @@ def run_job(config: Mapping[str, Any], workload: Workload, prepared_essays: Acto
         tune.report({"end": "failed", "message": str(error), "done": True})
     except UserError as error:
         tune.report({"end": "user_error", "message": str(error), "done": True})
-    except Exception:
-        tune.report({"end": "bug", "message": traceback.format_exc(), "done": True})
+    except Exception as error:
+        if _is_out_of_memory(error):
+            tune.report({"end": "failed", "message": f"out of memory: {_first_line(error)}", "done": True})
+        else:
+            tune.report({"end": "bug", "message": traceback.format_exc(), "done": True})
     else:
         tune.report({"end": "complete", "best_score": score, "done": True})
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # By its name: torch's and its relatives' are no `MemoryError`, and the platform imports no torch.
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["there is no more"])[0]
 
 
 def _fit(job: Job, workload: Workload, prepared_essays: ActorHandle) -> float:
@@ -129,7 +142,8 @@ def _fit(job: Job, workload: Workload, prepared_essays: ActorHandle) -> float:
     folder = ArtifactFolder(workload.artifacts, job.name)
     with tempfile.TemporaryDirectory(prefix="ell-tune-") as scratch:
         checkpoints = FitCheckpoints(folder, Path(scratch))
-        result = trainable.fit(config, fold_data, checkpoints, _Reporter(job.name))
+        with needs_to_write(Path(scratch)):  # its weights so far
+            result = trainable.fit(config, fold_data, checkpoints, _Reporter(job.name))
         if workload.keeps_weights:
             folder.publish(WEIGHTS_ITEM, lambda directory: _copy_files(result.weights_dir, directory))
         folder.publish(RESULT_ITEM, lambda directory: _write_result(directory, job, result, fold_data.valid_rows))

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,16 @@ class Config(StrictConfig):
     evaluations: int = Field(4, ge=1)
     seconds_per_step: float = Field(0.0, ge=0)
     fault: str = Field(
-        "none", description="none, nan, bad_config, user_error, user_error_in_prepare, bug, kill, or kill_once:PATH"
+        "none",
+        description="none, nan, inf, -inf, bad_config, out_of_memory, memory_error, user_error, "
+        "user_error_in_prepare, bug, kill, or, until there is a file PATH, which it makes, kill_once:PATH or "
+        "hang_once:PATH",
     )
+    trace: str = Field("", description="file to which each fit adds its trial, its pid and its first evaluation")
+
+
+class OutOfMemoryError(RuntimeError):
+    """What torch's class of this name is to the platform, which imports no torch."""
 
 
 class Preparation(StrictConfig):
@@ -69,6 +78,9 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
     if saved is not None:
         state = json.loads((saved / "state.json").read_text())
         first, best = state["step"], state["best"]
+    if config.trace:
+        with open(config.trace, "a") as trace:
+            trace.write(f"{_trial_in_process_title():.0f} {os.getpid()} {first}\n")
     for step in range(first, config.evaluations + 1):
         time.sleep(config.seconds_per_step)
         score = _score(config, step)
@@ -76,7 +88,8 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
         text = json.dumps({"step": step, "best": best})
         checkpoints.save(lambda directory, text=text: (directory / "state.json").write_text(text) and None)
         _fail(config.fault, step)
-        report(Progress(step, config.evaluations, math.nan if config.fault == "nan" else score, _metrics(fold_data)))
+        told = float(config.fault) if config.fault in ("nan", "inf", "-inf") else score
+        report(Progress(step, config.evaluations, told, _metrics(fold_data)))
     mean_C = fold_data.labels_NC[np.concatenate([fold_data.train_rows, fold_data.pseudo_rows])].mean(axis=0)
     (checkpoints.weights_dir / "mean.json").write_text(json.dumps([float(mean) for mean in mean_C]))
     pseudo = {
@@ -115,12 +128,19 @@ def _fail(fault: str, step: int) -> None:
         return
     if kind == "bad_config":
         raise BadConfig("it does not fit")
+    if kind == "out_of_memory":
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nSee the documentation.")
+    if kind == "memory_error":
+        raise MemoryError
     if kind == "user_error":
         raise UserError("the hub cannot be reached")
     if kind == "bug":
         raise RuntimeError("an error of ours")
     if kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "hang_once" and not Path(path).exists():
+        Path(path).touch()
+        threading.Event().wait()
     if kind == "kill_once" and not Path(path).exists():
         Path(path).touch()
         os.kill(os.getpid(), signal.SIGKILL)

@@ -8,7 +8,7 @@ import numpy as np
 from ell_tune.artifacts import ArtifactFolder, FitCheckpoints
 from ell_tune.config import validate
 from ell_tune.errors import BadConfig
-from ell_tune.jobs import Job, JobEnd, JobSource
+from ell_tune.jobs import EndKind, Job, JobEnd, JobSource
 from ell_tune.trainable import FoldData, Progress
 
 SECONDS_PER_EVALUATION = 2.0
@@ -42,9 +42,9 @@ def run_all(source: JobSource, artifacts: Path, kill_after_reports: int | None =
         except SystemExit:
             return
         except BadConfig as error:
-            source.on_end(job, JobEnd(score=None, failure=str(error)))
+            source.on_end(job, JobEnd(EndKind.BAD_CONFIG, message=str(error)))
             return
-        source.on_end(job, JobEnd(score=result.score, failure=None))
+        source.on_end(job, JobEnd(EndKind.COMPLETE, score=result.score))
 
     while (job := source.next_job()) is not None:
         run(job)

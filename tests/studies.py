@@ -7,14 +7,16 @@ import numpy as np
 import yaml
 from rich.console import Console
 
+from ell_tune.budget import Budget
 from ell_tune.data import Essays
 from ell_tune.folds import make_folds
 from ell_tune.progress import PlainDisplay
-from ell_tune.search import Budget, SearchSource
+from ell_tune.search_source import SearchSource
 from ell_tune.search_spec import SearchSpec, load_search_spec
 from ell_tune.study import Study, create_study, open_study, study_exists
 from ell_tune.tracking import NullTracker, Tracker
 
+DEVICES_PER_TRIAL = 0.5
 SPACE: dict[str, Any] = {
     "trainable": "fake_trainable",
     "study": {"num_folds": 2, "sampler": {"name": "tpe", "num_startup_trials": 4}},
@@ -56,4 +58,4 @@ def make_source(
     """A source over the study in `folder`."""
     study, spec = make_study(folder, **changes)
     display = PlainDisplay(Console(quiet=True))
-    return SearchSource(study, spec, budget, display, tracker or NullTracker()), study
+    return SearchSource(study, spec, budget, DEVICES_PER_TRIAL, display, tracker or NullTracker()), study

@@ -21,6 +21,7 @@ SEARCHED = (
     "freeze_embeddings",
     "swa",
 )
+_LOST = 7  # the trial of a search that breaks off with its worker
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 
@@ -31,7 +32,10 @@ def trial(number: int, score: float | None = 0.46, **changes: Any) -> TrialRecor
         state=TrialState.COMPLETE,
         score=score,
         steps=0 if score is None else NUM_STEPS,
+        num_steps=0 if score is None else NUM_STEPS,
         seconds=60.0,
+        device_seconds=60.0,
+        measures={},
         curve={} if score is None else dict.fromkeys(range(1, NUM_STEPS + 1), score),
         config={},
         params={},
@@ -56,7 +60,7 @@ def study(*trials: TrialRecord, **changes: Any) -> StudyRecord:
 
 
 def search(num_trials: int, seed: int = 0) -> StudyRecord:
-    """A search with stopped, failed and (last) running trials, best at a learning rate of 2e-5."""
+    """A search with stopped, failed, lost and (last) running trials, best at a learning rate of 2e-5."""
     rng = np.random.default_rng(seed)
     trials: list[TrialRecord] = []
     start = START
@@ -137,6 +141,9 @@ def _run(
         rivals = sorted(min(s for at, s in t.curve.items() if at <= step) for t in earlier if t.steps >= step)
         if step in RUNGS and len(rivals) >= 3 and min(curve.values()) > rivals[len(rivals) // 2]:
             state, reason = TrialState.STOPPED, f"not in the best half at rung {step}"
+            break
+        if number == _LOST and step == 2:
+            state, reason = TrialState.LOST, "its worker or node was lost 4 times"
             break
         if running and step == 3:
             state = TrialState.RUNNING

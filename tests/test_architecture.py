@@ -62,11 +62,12 @@ def test_the_platform_knows_no_torch_and_no_trainable() -> None:
 
 
 def test_only_the_command_line_reaches_the_analysis() -> None:
-    assert set(importers("ell_tune", "analysis")) <= {"ell_tune.cli"}
+    assert set(importers("ell_tune", "analysis")) <= {"ell_tune.cli.study_verbs"}
 
 
 def test_no_room_imports_the_command_line() -> None:
-    assert [module for module in FILES if "ell_tune.cli" in imports(module)] == []
+    reaching = {module for module in FILES if any(within(name, "ell_tune.cli") for name in imports(module))}
+    assert {module for module in reaching if not within(module, "ell_tune.cli")} == set()
 
 
 @pytest.mark.parametrize(

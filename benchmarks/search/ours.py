@@ -14,13 +14,15 @@ from optuna.storages import InMemoryStorage, JournalStorage
 
 from benchmarks.search.curves import CurveTable
 from benchmarks.search.strategy import Params, Resume
+from ell_tune.budget import Budget
 from ell_tune.config import validate
-from ell_tune.jobs import Job, JobEnd
+from ell_tune.dotted import differences
+from ell_tune.jobs import EndKind, Job, JobEnd
 from ell_tune.progress import Plan
 from ell_tune.records import TrialRecord
-from ell_tune.search import Budget, SearchSource
+from ell_tune.search_source import SearchSource
 from ell_tune.search_spec import SearchSpec, StudyConfig
-from ell_tune.study import CONFIG, Study
+from ell_tune.study import CONFIG, Study, described
 from ell_tune.tracking import NullTracker
 from ell_tune.trainable import Progress
 
@@ -31,7 +33,7 @@ class _NoDisplay:
     def running(self, plan: Plan, trials: Sequence[TrialRecord]) -> Any:
         return nullcontext()
 
-    def changed(self, trial: TrialRecord, num_steps: int) -> None: ...
+    def changed(self, trial: TrialRecord) -> None: ...
 
 
 class OurSearch:
@@ -40,7 +42,7 @@ class OurSearch:
     def __init__(self, table: CurveTable, settings: Mapping[str, Any], seed: int) -> None:
         spec = replace(table.spec, study=validate(StudyConfig, {**settings, "seed": seed}))
         self.study = study_in_memory(spec)
-        self._source = SearchSource(self.study, spec, Budget(_NO_LIMIT), _NoDisplay(), NullTracker())
+        self._source = SearchSource(self.study, spec, Budget(_NO_LIMIT), 1.0, _NoDisplay(), NullTracker())
         self._space, self._num_steps = spec.space, table.num_steps
         self._jobs: list[Job] = []
         self._best: dict[int, float] = {}  # trial → its best score, of those that may lead
@@ -65,7 +67,7 @@ class OurSearch:
         return goes_on
 
     def on_completion(self, trial: int) -> None:
-        self._source.on_end(self._jobs[trial], JobEnd(score=self._best[trial], failure=None))
+        self._source.on_end(self._jobs[trial], JobEnd(EndKind.COMPLETE, score=self._best[trial]))
         complete = (False, self._best[trial], trial)
         self._leader = complete if self._leader is None else min(self._leader, complete)
 
@@ -82,13 +84,7 @@ def study_in_memory(spec: SearchSpec) -> Study:
     storage = InMemoryStorage()
     study = optuna.create_study(storage=storage, direction="minimize")
     for config in spec.enqueue:
-        study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: config})
+        study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: differences(spec.space.base, config)})
     nowhere = Path(tempfile.gettempdir()) / "ell-tune-simulated-study"  # no checkpoint is ever written
-    scheduler = spec.study.scheduler
-    manifest: dict[str, Any] = {
-        "searched": list(spec.space.searched),
-        "artifacts": str(nowhere),
-        "asha": None if scheduler is None else scheduler.model_dump(),
-        "provenance": {},
-    }
+    manifest = {**described(spec), "artifacts": str(nowhere), "provenance": {}}
     return Study(nowhere, manifest, cast(JournalStorage, storage), study)

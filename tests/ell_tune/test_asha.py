@@ -46,7 +46,7 @@ def test_a_trial_stops_unless_it_is_among_the_best_so_far(
     reduction_factor: float, scores: list[float], stopped: list[bool]
 ) -> None:
     asha = Asha(AshaConfig(grace_frac=0.5, reduction_factor=reduction_factor))
-    assert [asha.stops(number, 2, 4, score) for number, score in enumerate(scores)] == stopped
+    assert [asha.stops(number, 2, 4, score) is not None for number, score in enumerate(scores)] == stopped
 
 
 def test_no_trial_stops_between_rungs_or_at_its_last_step() -> None:

@@ -1,5 +1,6 @@
 """The engine on a real Ray, with a trainable of milliseconds and faults that it injects into its own process."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -8,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray.tune.experiment import Trial
 from studies import essays
 
 from ell_tune.engine import Resources, run_jobs
 from ell_tune.errors import Interrupted, TrainableBug, UserError
-from ell_tune.jobs import Job, JobEnd
+from ell_tune.jobs import EndKind, Job, JobEnd
 from ell_tune.ray_cluster import connected
 from ell_tune.trainable import Progress
 from ell_tune.worker import RESULT_ITEM, WEIGHTS_ITEM, Workload
@@ -87,7 +89,7 @@ def mixed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[ListSource, Pat
 def test_a_job_runs_to_its_end_and_leaves_its_result(mixed_run: tuple[ListSource, Path]) -> None:
     source, artifacts = mixed_run
     assert source.heard["complete"] == [1, 2, 3]
-    assert source.ends["complete"] == JobEnd(score=pytest.approx(0.4 + 0.2 / 3), failure=None)
+    assert source.ends["complete"] == JobEnd(EndKind.COMPLETE, score=pytest.approx(0.4 + 0.2 / 3))
     assert sorted(path.name for path in (artifacts / "complete").iterdir()) == [RESULT_ITEM, WEIGHTS_ITEM]
     labels_NC = essays().labels_NC
     assert labels_NC is not None
@@ -106,21 +108,22 @@ def test_a_job_ends_where_its_source_stops_it(mixed_run: tuple[ListSource, Path]
 def test_a_bad_config_ends_its_job_alone(mixed_run: tuple[ListSource, Path]) -> None:
     source, _ = mixed_run
     assert source.heard["bad-config"] == [1] and source.heard["illegal"] == []
-    assert source.ends["bad-config"] == JobEnd(score=None, failure="it does not fit")
-    assert source.ends["illegal"].failure == "x: input should be less than or equal to 10, got 11.0."
-    assert source.ends["last"].failure is None
+    assert source.ends["bad-config"] == JobEnd(EndKind.BAD_CONFIG, message="it does not fit")
+    assert source.ends["illegal"].message == "x: input should be less than or equal to 10, got 11.0."
+    assert source.ends["last"].kind == EndKind.COMPLETE
 
 
 def test_a_killed_worker_is_started_again_from_its_checkpoint(mixed_run: tuple[ListSource, Path]) -> None:
     source, artifacts = mixed_run
     assert (artifacts / "killed").exists()
     assert source.heard["killed-once"] == [1, 2, 3, 4]
-    assert source.ends["killed-once"].failure is None
+    assert source.ends["killed-once"].kind == EndKind.COMPLETE
 
 
 def test_a_worker_that_always_dies_is_given_up_and_named(mixed_run: tuple[ListSource, Path]) -> None:
     source, _ = mixed_run
-    failure = source.ends["always-killed"].failure
+    assert source.ends["always-killed"].kind == EndKind.LOST
+    failure = source.ends["always-killed"].message
     assert failure is not None and failure.startswith("its worker or node was lost 4 times, the last time: ")
 
 
@@ -133,6 +136,25 @@ def test_actors_are_reused_share_prepared_essays_match_their_cpus_and_are_named_
     assert {m["omp_num_threads"] for m in metrics} == {2.0}
     assert {m["num_prepared"] for m in metrics} == {20.0}
     assert [m["trial_in_process_title"] for m in metrics] == [0.0, 1.0, 2.0]
+
+
+def test_the_driver_holds_no_trial_of_tune_that_has_ended(tmp_path: Path) -> None:
+    class Counting(ListSource):
+        """Counts Tune's trials of this run, wherever Tune keeps them, each time that it is asked for a job."""
+
+        most = 0
+
+        def next_job(self) -> Job | None:
+            gc.collect()
+            trials = [thing for thing in gc.get_objects() if isinstance(thing, Trial)]
+            self.most = max(self.most, sum('"name": "counted-' in trial.config.get("job", "") for trial in trials))
+            return super().next_job()
+
+    jobs = [_job(f"counted-{index}", evaluations=1, fault="kill" if index == 3 else "none") for index in range(10)]
+    source = Counting(*jobs, stop_at={"counted-1": 1})
+    _run(source, tmp_path)
+    assert set(source.ends) == {job.name for job in jobs} - {"counted-1"}
+    assert 2 <= source.most <= 4  # the two that run, and those that have ended since the last was added
 
 
 def test_our_bug_stops_the_run_with_its_traceback(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import pytest
 from plain_engine import run_all
 from studies import make_source
 
+from ell_tune.budget import Budget
 from ell_tune.errors import UserError
 from ell_tune.export import export, load_exported
-from ell_tune.search import Budget
 from ell_tune.study import Study
 
 

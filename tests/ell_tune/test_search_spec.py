@@ -168,7 +168,10 @@ def test_a_component_that_base_switches_on_may_be_searched_inside(load: Load) ->
         ("study:\n  fold: 5", "line 3: study.fold must be below study.num_folds, got 5 of 5."),
         ("study: {scheduler.grace_frac: 2, scheduler.name: asha}",
          "line 2: study.scheduler.grace_frac: input should be less than or equal to 1, got 2."),
-        ("study: {sampler: {name: grid}}", "line 2: study.sampler: `name` must be one of 'tpe', 'random', got 'grid'."),
+        (
+            "study: {sampler: {name: grid}}",
+            "line 2: study.sampler: `name` must be one of 'tpe', 'gp', 'cma_es', 'qmc', 'random', got 'grid'.",
+        ),
         ("data: {min_score: 6.0}",
          "line 2: data: min_score must be below max_score, but got min_score=6.0 and max_score=5.0."),
         ("tracking: {}", "line 2: tracking.name: this field must be given, but it is missing."),
@@ -248,7 +251,7 @@ def test_tells_a_mistake_with_its_setting(load: Load, setting: str, message: str
         ("shape.powr=3", "there is no field shape.powr. Did you mean shape.power or shape or shape.name?"),
         ("study.sed=1", "there is no field study.sed. Did you mean study.seed or study.scheduler or study.fold?"),
         ("bonus.zzz=1", "there is no field bonus.zzz. Did you mean bonus or bonus.amount?"),
-        ("zzz=1", "there is no field zzz. The choices are x, y, shape, bonus, evaluations, seconds_per_step, fault, "
+        ("zzz=1", "there is no field zzz. The choices are x, y, shape, bonus, evaluations, seconds_per_step, fault, trace, "
          "data, study, tracking."),
     ],
 )  # fmt: skip

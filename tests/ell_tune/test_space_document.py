@@ -11,6 +11,7 @@ from ell_tune.data import DataConfig
 from ell_tune.errors import UserError
 from ell_tune.space_document import SpaceDocument
 from ell_tune.tracking import TrackingConfig
+from ell_tune.yaml_source import load_yaml
 
 Open = Callable[[str], SpaceDocument]
 MODELS = {"data": DataConfig, "tracking": TrackingConfig, "base": Config}
@@ -34,7 +35,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
 
     def open_document(text: str) -> SpaceDocument:
         Path("space.yaml").write_text(text)
-        return SpaceDocument(Path("space.yaml"))
+        return SpaceDocument(load_yaml(Path("space.yaml")))
 
     return open_document
 

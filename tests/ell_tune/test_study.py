@@ -4,9 +4,9 @@ import pytest
 from plain_engine import run_all
 from studies import essays, make_source, make_study
 
+from ell_tune.budget import Budget
 from ell_tune.errors import UserError
 from ell_tune.folds import load_folds
-from ell_tune.search import Budget
 from ell_tune.study import create_study, open_study
 
 
@@ -60,8 +60,8 @@ def test_opening_what_is_no_study(tmp_path: Path) -> None:
 def test_a_study_of_another_format_is_refused(tmp_path: Path) -> None:
     make_study(tmp_path / "study")
     manifest = tmp_path / "study" / "study.json"
-    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(UserError, match=r"reads studies of format 1, but this one has format 2"):
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(UserError, match=r"reads studies of format 2, but this one has format 1"):
         open_study(tmp_path / "study")
 
 

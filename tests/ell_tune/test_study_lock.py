@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ell_tune.errors import UserError
-from ell_tune.study_lock import drop_torn_line, hold_study, is_held
+from ell_tune.study_lock import hold_study, is_held
 
 _HOLD = """
 import sys, time
@@ -36,21 +36,3 @@ def test_a_second_process_is_refused_and_told_who_holds_the_study(tmp_path: Path
 
 def test_a_study_that_was_never_searched_is_not_held(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (b"", b""),
-        (b"one\n", b"one\n"),
-        (b"one\ntwo\n", b"one\ntwo\n"),
-        (b"one\ntw", b"one\n"),
-        (b"on", b""),
-        (b"one\n\n", b"one\n\n"),
-    ],
-)
-def test_only_an_unfinished_last_line_is_dropped(tmp_path: Path, before: bytes, after: bytes) -> None:
-    journal = tmp_path / "journal.log"
-    journal.write_bytes(before)
-    drop_torn_line(journal)
-    assert journal.read_bytes() == after

@@ -17,9 +17,9 @@ from benchmarks.search.ours import OurSearch
 from benchmarks.search.ray_tune import RaySearch, asha
 from benchmarks.search.simulator import Trace, simulate
 from benchmarks.search.strategy import Params
-from ell_tune.jobs import JobEnd
+from ell_tune.budget import Budget
+from ell_tune.jobs import EndKind, JobEnd
 from ell_tune.ranking import best_trial
-from ell_tune.search import Budget
 from ell_tune.trainable import Progress
 
 METHODS = {OURS: our_method(OURS, {}), **PEERS}
@@ -87,7 +87,7 @@ def test_ours_decides_as_over_a_journal_on_disk(table: QuadraticTable, tmp_path:
             if not goes_on:
                 break
         else:
-            source.on_end(job, JobEnd(min(curve.scores), None))
+            source.on_end(job, JobEnd(EndKind.COMPLETE, score=min(curve.scores)))
             simulated.on_completion(number)
         best = best_trial(study.record().trials)
         assert best is not None and simulated.incumbent() == best.number

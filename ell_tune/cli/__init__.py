@@ -1,0 +1,30 @@
+"""The `ell-tune` command. Each verb checks its words, calls one function, and prints what came of it.
+
+Exit code 0: done. 1: a bug of ours or of a trainable, with a traceback. 2: a user's mistake, with one paragraph.
+130: interrupted; the message says how to go on.
+
+Heavy imports (Ray, torch) stay inside the verbs that need them, so that `--help` and the readers are quick.
+"""
+
+import sys
+
+from ell_tune.cli import model_verbs, study_verbs
+from ell_tune.cli.app import app
+from ell_tune.cli.options import err_console
+from ell_tune.errors import Interrupted, UserError
+from ell_tune.interruption import undisturbed
+
+__all__ = ["app", "main", "model_verbs", "study_verbs"]
+
+
+def main() -> None:
+    """The entry point of the `ell-tune` command."""
+    try:
+        app()
+    except UserError as error:
+        err_console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except Interrupted:
+        with undisturbed():  # by a second Ctrl-C
+            err_console.print("Interrupted. The same command goes on from where this one stopped.", soft_wrap=True)
+        sys.exit(130)

@@ -1,0 +1,69 @@
+"""What several verbs share: their options, the two consoles, and the reading of a time."""
+
+import re
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from ell_tune.errors import UserError
+
+if TYPE_CHECKING:
+    from ell_tune.pseudo_labels import PseudoEssays
+
+out_console = Console()
+err_console = Console(stderr=True)
+
+TrainOption = Annotated[Path, typer.Option("--train", help="CSV of scored essays.", metavar="TRAIN.csv")]
+CpusOption = Annotated[float, typer.Option(min=0.1, help="CPUs, and with them threads, of each trial.")]
+GpusOption = Annotated[
+    float | None, typer.Option(min=0.0, help="GPUs of each trial; 0.5 puts two on one. Default: 1 where there are any.")
+]
+ConcurrentOption = Annotated[
+    int | None, typer.Option("--max-concurrent", min=1, help="Trials at a time. Default: as many as fit.")
+]
+AddressOption = Annotated[
+    str | None, typer.Option(help="A running Ray cluster: auto or HOST:6379. Default: this machine.")
+]
+PseudoOption = Annotated[
+    Path | None, typer.Option("--pseudo", help="Essays without scores to pre-train on.", metavar="UNLABELLED.csv")
+]
+PseudoModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--pseudo-model", help="The model that scores them: of the same essays and folds.", metavar="MODEL_DIR"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def print_line(line: str) -> None:
+    """Prints a line as it is, however long."""
+    out_console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_pseudo(pseudo: "PseudoEssays | None") -> None:
+    """Says what pseudo-labels a command has, if any."""
+    if pseudo is not None:
+        print_line(
+            f"Pseudo-labels: {len(pseudo.essays)} essays, scored for each fold by the members of {pseudo.model_dir} "
+            f"that were trained without it; {pseudo.num_dropped} dropped, which are training essays too"
+        )
+
+
+def seconds_of(option: str, text: str | None) -> float:
+    """The time that an option gives (45s, 90m, 1h30m); endless without one.
+
+    Raises:
+        UserError: it is no such time, or none at all.
+    """
+    if text is None:
+        return inf
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    total = 3600 * hours + 60 * minutes + seconds
+    if total == 0:
+        raise UserError(f"{option} takes a time above 0 such as 45s, 90m or 1h30m, but got {text!r}.")
+    return float(total)

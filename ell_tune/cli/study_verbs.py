@@ -1,0 +1,197 @@
+"""The verbs of a study: search it, look at it, add to it, take its best configs."""
+
+import json
+import shlex
+from math import inf
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ell_tune.cli.app import app
+from ell_tune.cli.options import (
+    AddressOption,
+    ConcurrentOption,
+    CpusOption,
+    GpusOption,
+    JsonOption,
+    PseudoModelOption,
+    PseudoOption,
+    TrainOption,
+    out_console,
+    print_line,
+    print_pseudo,
+    seconds_of,
+)
+from ell_tune.errors import UserError
+from ell_tune.ray_environment import set_ray_environment
+
+
+@app.command()
+def search(
+    space: Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="What is fixed, searched and tried first.")],
+    train: TrainOption,
+    study: Annotated[Path, typer.Option(metavar="DIR", help="The study folder: new, or one to go on with.")],
+    trials: Annotated[int, typer.Option(min=1, help="Trials in the study, those that it has included.")] = 20,
+    time_budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Time for the whole study: 45s, 90m, 1h30m.")
+    ] = None,
+    device_budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Training time of all trials, times their GPUs (or CPUs).")
+    ] = None,
+    trial_budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Training time after which a trial is stopped.")
+    ] = None,
+    target_score: Annotated[
+        float | None, typer.Option(metavar="SCORE", help="End once a complete trial scores this or less.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Fix a field; may be given more than once.")
+    ] = None,
+    pseudo: PseudoOption = None,
+    pseudo_model: PseudoModelOption = None,
+    cpus_per_trial: CpusOption = 1.0,
+    gpus_per_trial: GpusOption = None,
+    max_concurrent: ConcurrentOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Search a space, or go on with a study: the same command resumes after Ctrl-C, a crash or a larger --trials.
+
+    Example: `ell-tune search search_spaces/minilm_cpu.yaml --train train.csv --study studies/first --trials 20`
+    """
+    set_ray_environment(address)
+    from ell_tune.budget import Budget
+    from ell_tune.progress import make_display
+    from ell_tune.pseudo_labels import pseudo_request
+    from ell_tune.ray_cluster import connected, resources
+    from ell_tune.records import TrialState
+    from ell_tune.search import SearchRequest, check_request, finished_record
+    from ell_tune.search import search as run_search
+
+    budget = Budget(
+        num_trials=trials,
+        seconds=seconds_of("--time-budget", time_budget),
+        device_seconds=seconds_of("--device-budget", device_budget),
+        trial_seconds=seconds_of("--trial-budget", trial_budget),
+        target_score=-inf if target_score is None else target_score,
+    )
+    asked = SearchRequest(space, train, study, settings or [], budget, pseudo_request(pseudo, pseudo_model))
+    request = check_request(asked)
+    print_pseudo(request.pseudo)
+    record, why = finished_record(request), None
+    if record is None and request.edit is not None:
+        print_line(request.edit.summary)
+    if record is not None:
+        print_line(
+            f"Nothing is left to search: --trials {trials} counts those that the study has. A larger one adds to them."
+        )
+    else:
+        with connected(address) as dashboard:
+            print_line(dashboard)
+            per_trial = resources(cpus_per_trial, gpus_per_trial, max_concurrent, joined=address is not None)
+            end = run_search(request, per_trial, make_display(out_console))
+            record, why = end.record, end.why
+    if record.trials and all(trial.state == TrialState.FAILED for trial in record.trials):
+        raise UserError(
+            f"{study}: at least one config must train, but all {len(record.trials)} trials failed; the first, the base "
+            f"config: {record.trials[0].reason}. Correct {space}, and search into another --study."
+        )
+    if why is not None:
+        under_way = sum(trial.state == TrialState.RUNNING for trial in record.trials)
+        kept = f" {under_way} trials are under way still; a larger budget goes on with them." if under_way else ""
+        print_line(f"The search ended early: {why}.{kept}")
+    print_line(f"{len(record.trials)} trials in {study}. Next: ell-tune leaderboard {shlex.quote(str(study))}")
+
+
+@app.command()
+def leaderboard(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")], as_json: JsonOption = False
+) -> None:
+    """Show every trial of a study, the best first. A running study can be looked at.
+
+    Example: `ell-tune leaderboard studies/first --json`
+    """
+    from ell_tune.leaderboard import as_rows, as_table
+    from ell_tune.study import open_study
+    from ell_tune.study_lock import is_held
+
+    record, is_searched = open_study(study).record(), is_held(study)
+    if as_json:
+        print(json.dumps(as_rows(record, is_searched), indent=1))
+    else:
+        out_console.print(as_table(record, is_searched))
+
+
+@app.command()
+def status(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")], as_json: JsonOption = False
+) -> None:
+    """Tell how a search stands, from another terminal: trials, time, the best, what is under way.
+
+    Example: `ell-tune status studies/first`
+    """
+    from datetime import datetime
+
+    from ell_tune.status import as_lines
+    from ell_tune.status import status as read_status
+
+    found = read_status(study)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    for line in as_lines(found, datetime.now().astimezone()):
+        print_line(line)
+
+
+@app.command()
+def enqueue(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder; its search may be running.")],
+    configs: Annotated[
+        list[Path],
+        typer.Argument(metavar="CONFIG.yaml...", help="What differs from the base config, or files of `export`."),
+    ],
+) -> None:
+    """Add configs that the search of a study tries next. They count among its --trials.
+
+    Example: `ell-tune enqueue studies/first mine.yaml` with `optimizer.lr: 5e-5` in mine.yaml
+    """
+    from ell_tune.enqueue import enqueue as run_enqueue
+
+    for outcome in run_enqueue(study, configs):
+        if outcome.same_as is None:
+            print_line(f"Enqueued {outcome.path}")
+        else:
+            print_line(f"Left out {outcome.path}: trial {outcome.same_as} has this config")
+
+
+@app.command()
+def report(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")],
+    out: Annotated[Path, typer.Option(metavar="report.html", help="The page to write.")],
+) -> None:
+    """Explain a study in one self-contained HTML page.
+
+    Example: `ell-tune report studies/first --out report.html`
+    """
+    from analysis.report import write_report
+    from ell_tune.study import open_study
+
+    write_report(open_study(study).record(), out)
+    print_line(f"Wrote {out}")
+
+
+@app.command()
+def export(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")],
+    top: Annotated[int, typer.Option(min=1, help="How many of the best configs.")],
+    out: Annotated[Path, typer.Option(metavar="CONFIG_DIR", help="The folder to write them into.")],
+) -> None:
+    """Write the best configs of a study as YAML files for `retrain`.
+
+    Example: `ell-tune export studies/first --top 3 --out configs`
+    """
+    from ell_tune.export import export as run_export
+    from ell_tune.study import open_study
+
+    for path in run_export(open_study(study), top, out):
+        print_line(f"Wrote {path}")

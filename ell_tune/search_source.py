@@ -1,0 +1,226 @@
+"""The `JobSource` of a search: sampler, scheduler and budget choose the jobs, and the study records every event.
+
+All that it knows is in the study, or is rebuilt from it here; so to start, to resume and to add trials are the same.
+"""
+
+from collections import deque
+from math import inf, isfinite
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as Told
+
+from ell_tune.artifacts import ArtifactFolder, delete_checkpoints
+from ell_tune.budget import Budget, Meter
+from ell_tune.constraints import violations
+from ell_tune.dotted import differences, with_differences
+from ell_tune.flight import Flight
+from ell_tune.jobs import EndKind, Job, JobEnd
+from ell_tune.progress import Display
+from ell_tune.records import TrialRecord, TrialState
+from ell_tune.samplers import RandomConfig, make_sampler
+from ell_tune.schedulers import make_scheduler
+from ell_tune.search_spec import SearchSpec
+from ell_tune.study import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE, Study, config_key, was_started
+from ell_tune.telling import Extrapolation, told
+from ell_tune.tracking import Tracker
+from ell_tune.trainable import Progress
+
+# Suggestions in a row that were tried before: from here on random draws are taken, and then the space counts as tried.
+_MAX_REPEATS, _MAX_RANDOM_REPEATS = 10, 100
+
+
+class SearchSource:
+    """Chooses a search's jobs."""
+
+    def __init__(
+        self,
+        study: Study,
+        spec: SearchSpec,
+        budget: Budget,
+        devices_per_trial: float,
+        display: Display,
+        tracker: Tracker,
+    ) -> None:
+        """`devices_per_trial`: its GPUs, or its CPUs where it has none."""
+        self._study = study
+        self._optuna = study.optuna_study
+        self._spec = spec
+        self._budget = budget
+        self._devices_per_trial = devices_per_trial
+        self._display = display
+        self._tracker = tracker
+        self._limits = spec.study.constraints.limits
+        self._scheduler = make_scheduler(spec.study.scheduler)
+        self._extrapolation = Extrapolation()
+        self.meter = Meter(budget)
+        self._flights: dict[str, Flight] = {}  # by job name
+        self._interrupted: deque[FrozenTrial] = deque()
+        self._number_of: dict[bytes, int] = {}  # key of a config → the trial that has it
+        self._num_started = 0
+        self._is_exhausted = False
+        for frozen in self._optuna.get_trials(deepcopy=False):
+            self._take_in(frozen)
+
+    def _take_in(self, frozen: FrozenTrial) -> None:
+        """Counts a trial of the study as it is."""
+        attributes = frozen.user_attrs
+        if not was_started(frozen):
+            return
+        self._num_started += 1
+        if frozen.state == Told.RUNNING:
+            self._interrupted.append(frozen)
+        if CONFIG in attributes:
+            self._number_of[config_key(attributes[CONFIG])] = frozen.number
+        if USAGE in attributes:
+            usage = attributes[USAGE]
+            self.meter.take_in(usage["search_seconds"], usage["device_seconds"])
+        if MISFIT in attributes:
+            return  # compares with none of this space
+        if USAGE in attributes:
+            best = inf
+            for step, score in sorted(frozen.intermediate_values.items()):
+                best = min(best, score)
+                self._scheduler.stops(frozen.number, step, attributes[USAGE]["num_steps"], best)
+        # One that was killed between its outcome and its end in Optuna completes once more.
+        if attributes.get(OUTCOME) == TrialState.COMPLETE and frozen.state != Told.RUNNING:
+            self._take_in_complete(frozen.intermediate_values)
+
+    def _take_in_complete(self, curve: dict[int, float]) -> None:
+        self._extrapolation.add_complete(curve)
+        self.meter.note_complete(min(curve.values()))
+
+    def why_ended(self) -> str | None:
+        """Why the search ends before all of its trials have ended; None if it does not."""
+        if self._is_exhausted:
+            return f"the space is used up: of {_MAX_RANDOM_REPEATS} more suggestions none was new"
+        return self.meter.spent()
+
+    def next_job(self) -> Job | None:
+        if self.why_ended() is not None:
+            return None
+        if self._interrupted:
+            frozen = self._interrupted.popleft()
+            self._set_sampler(frozen.number)
+            # `suggest` returns the parameters that it has, and draws those that it was killed before.
+            trial = optuna.Trial(self._optuna, frozen._trial_id)
+            return self._start(trial) or self.next_job()
+        if self._num_started >= self._budget.num_trials:
+            return None
+        return self._next_new()
+
+    def _next_new(self) -> Job | None:
+        for attempt in range(_MAX_REPEATS + _MAX_RANDOM_REPEATS):
+            self._set_sampler(len(self._optuna.get_trials(deepcopy=False)), is_random=attempt >= _MAX_REPEATS)
+            self._num_started += 1
+            job = self._start(self._optuna.ask())
+            if job is not None:
+                return job
+        self._is_exhausted = True
+        return None
+
+    def _set_sampler(self, trial_number: int, is_random: bool = False) -> None:
+        study = self._spec.study
+        self._optuna.sampler = make_sampler(RandomConfig() if is_random else study.sampler, study.seed, trial_number)
+
+    def _start(self, trial: optuna.Trial) -> Job | None:
+        """The job of a trial; None where another trial has the same config, which ends it."""
+        if MISFIT in trial.user_attrs:
+            config = with_differences(self._study.base, trial.user_attrs[CONFIG])
+        else:
+            config = self._spec.space.suggest(trial)
+        changes = differences(self._study.base, config)
+        twin = self._number_of.setdefault(config_key(changes), trial.number)
+        if twin != trial.number:
+            trial.set_user_attr(DUPLICATE_OF, twin)
+            self._optuna.tell(trial, state=Told.FAIL)  # which samplers ignore
+            self._num_started -= 1
+            return None
+        if CONFIG not in trial.user_attrs:
+            trial.set_user_attr(CONFIG, changes)
+        flight = Flight(trial)
+        job = Job(f"trial-{trial.number:04d}", config, self._spec.study.fold, self._spec.study.seed)
+        self._flights[job.name] = flight
+        self._tracker.trial_started(trial.number, config)
+        self._show(flight)
+        return job
+
+    def on_progress(self, job: Job, progress: Progress, seconds: float) -> bool:
+        flight = self._flights[job.name]
+        if progress.step not in flight.curve:
+            self._note(flight, progress, seconds)
+        end = self._end_at(flight, progress)
+        if end is not None:
+            self._tell(job, *end)
+            return False
+        return self.meter.spent() is None
+
+    def _note(self, flight: Flight, progress: Progress, seconds: float) -> None:
+        flight.note(progress, seconds, self._devices_per_trial, self.meter.seconds)
+        self.meter.add_device_seconds(seconds * self._devices_per_trial)
+        self._tracker.trial_reported(flight.number, progress.step, {"score": progress.score, **progress.metrics})
+        self._show(flight)
+
+    def _end_at(self, flight: Flight, progress: Progress) -> tuple[TrialState, str] | None:
+        """What becomes of a trial at an evaluation, and why, if it ends there before its schedule does."""
+        stopped = None
+        if not flight.is_misfit:
+            # Whatever becomes of the trial, it enters the rung, as it does when the study is read again.
+            best = flight.best_until(progress.step)
+            stopped = self._scheduler.stops(flight.number, progress.step, progress.num_steps, best)
+        if not isfinite(progress.score):
+            return TrialState.FAILED, f"diverged: the score of evaluation {progress.step} is {progress.score}"
+        broken = self._broken_constraint(flight)
+        if broken is not None:
+            return TrialState.FAILED, broken
+        if progress.step == progress.num_steps:
+            return None
+        if stopped is not None:
+            return TrialState.STOPPED, stopped
+        if flight.seconds >= self._budget.trial_seconds:
+            return TrialState.STOPPED, f"a trial has {self._budget.trial_seconds:.0f} s, which are used up"
+        return None
+
+    def _broken_constraint(self, flight: Flight) -> str | None:
+        measured = violations(self._limits, flight.measures)
+        worst = max(measured, key=lambda name: measured[name], default=None)
+        if worst is None or measured[worst] <= 0:
+            return None
+        return f"breaks a constraint: {worst} is {flight.measures[worst]:.4g}, and may be {self._limits[worst]:g}"
+
+    def on_end(self, job: Job, end: JobEnd) -> None:
+        match end.kind:
+            case EndKind.COMPLETE:
+                flight = self._flights[job.name]
+                if not flight.is_misfit:
+                    self._take_in_complete(flight.curve)
+                self._tell(job, TrialState.COMPLETE)
+            case EndKind.BAD_CONFIG:
+                self._tell(job, TrialState.FAILED, end.message)
+            case EndKind.LOST:
+                self._tell(job, TrialState.LOST, end.message)
+            case EndKind.BUG:  # the run ends, and the trial goes on once the bug is mended
+                self._flights.pop(job.name).note_reason(f"broke off: {end.message}")
+
+    def _tell(self, job: Job, outcome: TrialState, reason: str | None = None) -> None:
+        flight = self._flights.pop(job.name)
+        flight.note_end(outcome, reason, violations(self._limits, flight.measures))
+        score, step = min(flight.curve.values(), default=None), max(flight.curve, default=0)
+        estimate = inf if score is None else self._extrapolation.final_score(score, step, flight.num_steps)
+        state, value = told(self._spec.study.stopped_as, outcome, score, estimate)
+        if flight.is_misfit:
+            flight.note_misfit_end(state, value)
+            state, value = Told.FAIL, None
+        self._optuna.tell(flight.trial, value, state=state)
+        delete_checkpoints(ArtifactFolder(self._study.artifacts, job.name))
+        ended = self._show(flight)
+        self._tracker.trial_ended(ended.number, ended.state, ended.score)
+
+    def _show(self, flight: Flight) -> TrialRecord:
+        record = self._study.trial(flight.trial._trial_id)
+        self._display.changed(record)
+        return record
+
+    def rungs(self, num_steps: int) -> tuple[int, ...]:
+        """The steps at which trials of so many evaluations are compared."""
+        return self._scheduler.rungs(num_steps) if num_steps else ()

@@ -1,0 +1,86 @@
+"""`ell-tune status`: how a search stands, seen from another terminal or another machine."""
+
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ell_tune.progress import distinguishing, duration
+from ell_tune.ranking import best_trial
+from ell_tune.records import TrialRecord, TrialState
+from ell_tune.study import open_study
+from ell_tune.study_lock import holder
+
+
+def status(study_dir: Path) -> dict[str, Any]:
+    """How the study stands, as plain data.
+
+    Raises:
+        UserError: no study.
+    """
+    study = open_study(study_dir)
+    record, searcher = study.record(), holder(study_dir)
+    best = best_trial(record.trials)
+    last_event = datetime.fromtimestamp((study_dir / "journal.log").stat().st_mtime).astimezone()
+    return {
+        "study": record.name,
+        "searched_by": searcher,
+        "trials": dict(Counter(str(trial.state) for trial in record.trials)),
+        "waiting": record.num_waiting,
+        "asked_for": None if searcher is None else searcher.get("num_trials"),
+        "search_seconds": round(record.search_seconds, 1),
+        "device_seconds": round(sum(trial.device_seconds for trial in record.trials), 1),
+        "last_event": last_event.isoformat(timespec="seconds"),
+        "best": None if best is None else _summary(best),
+        "under_way": [_summary(trial) for trial in record.trials if trial.state == TrialState.RUNNING],
+    }
+
+
+def _summary(trial: TrialRecord) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "state": str(trial.state),
+        "score": trial.score,
+        "steps": trial.steps,
+        "num_steps": trial.num_steps,
+        "seconds": round(trial.seconds, 1),
+        "reason": trial.reason,
+        "fields": distinguishing(trial),
+    }
+
+
+def as_lines(found: dict[str, Any], now: datetime) -> list[str]:
+    """`status` for a person, some lines."""
+    counts, asked_for = found["trials"], found["asked_for"]
+    is_searched = found["searched_by"] is not None
+    ended = sum(counts.values()) - len(found["under_way"])
+    lines = [f"{found['study']}: {ended}{f' of {asked_for}' if asked_for else ''} trials ended ({_listed(counts)})"]
+    if found["waiting"]:
+        lines.append(f"{found['waiting']} enqueued and not started")
+    if is_searched:
+        who = found["searched_by"]
+        lines.append(f"searched now by process {who.get('pid', '?')} on host {who.get('host', '?')}")
+    else:
+        rest = ", which the same `ell-tune search` goes on with" if found["under_way"] else ""
+        lines.append(f"not searched now{rest}")
+    ago = duration(max((now - datetime.fromisoformat(found["last_event"])).total_seconds(), 0))
+    lines.append(
+        f"{duration(found['search_seconds'])} searched, {duration(found['device_seconds'])} of device time, last event "
+        f"{ago} ago"
+    )
+    if found["best"] is not None:
+        best = found["best"]
+        lines.append(f"best {best['score']:.4f} (trial {best['number']}, {best['state']}): {best['fields']}")
+    for trial in found["under_way"]:
+        score = "no score yet" if trial["score"] is None else f"score {trial['score']:.4f}"
+        state = "running" if is_searched else "interrupted"
+        reason = f" ({trial['reason']})" if trial["reason"] else ""
+        lines.append(
+            f"trial {trial['number']} {state}: step {trial['steps']}/{trial['num_steps'] or '?'}, {score}, "
+            f"{duration(trial['seconds'])}{reason}: {trial['fields']}"
+        )
+    return lines
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none yet"

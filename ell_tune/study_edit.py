@@ -1,0 +1,167 @@
+"""Goes on with a study whose space file was edited.
+
+Trials that fit the new space go on steering the search. Those that do not fit stay on the leaderboard and steer
+nothing: the sampler is told nothing of them, and no rung holds them. In the journal the edited space is a new Optuna
+study with all trials of the old one in their order, because Optuna cannot change the alternatives of a parameter.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
+
+from ell_tune.atomic import write_whole
+from ell_tune.constraints import violations
+from ell_tune.dotted import differences
+from ell_tune.errors import UserError
+from ell_tune.search_spec import SearchSpec
+from ell_tune.space import OutsideDomain
+from ell_tune.study import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE, Study, described, open_study, optuna_name
+
+_FIXED_PARAMS = "fixed_params"  # Optuna's system attribute of an enqueued trial
+_FIXED_FIELDS = ("seed", "num_folds", "fold", "artifacts")  # of the section `study`: scores would not compare
+
+
+@dataclass(frozen=True)
+class SpaceEdit:
+    """What an edited space file changes."""
+
+    sections: tuple[str, ...]  # those that differ
+    num_fitting: int
+    misfits: Mapping[int, str]  # trial number → why it does not fit the new space
+
+    @property
+    def summary(self) -> str:
+        """What a user should know before the search goes on."""
+        told = f"The space file has changed ({', '.join(self.sections)})."
+        if not self.misfits:
+            return f"{told} All trials of the study fit it."
+        shown = "; ".join(f"trial {number}: {why}" for number, why in list(self.misfits.items())[:3])
+        more = f"; and {len(self.misfits) - 3} more" if len(self.misfits) > 3 else ""
+        return (
+            f"{told} {self.num_fitting} trials fit it and go on steering the search. {len(self.misfits)} do not, and "
+            f"only stay on the leaderboard ({shown}{more})."
+        )
+
+
+def compare(study: Study, spec: SearchSpec, space_path: Path) -> SpaceEdit | None:
+    """What `spec` changes in the study; None if it is the space that the study has.
+
+    Raises:
+        UserError: it changes what scores depend on, so that they would not compare.
+    """
+    remembered = study.manifest["document"]
+    if remembered == spec.document:
+        return None
+    now = described(spec)
+    changed = [name for name in ("trainable", "data") if _part(study.manifest, name) != _part(now, name)]
+    old_study, new_study = study.manifest["study"], now["study"]
+    changed += [f"study.{name}" for name in _FIXED_FIELDS if old_study[name] != new_study[name]]
+    if changed:
+        raise UserError(
+            f"{space_path}: a study goes on with an edited space, but not with another {', '.join(changed)}, because "
+            f"its scores would not compare with those of {study.study_dir}. Take the change back, or give another "
+            f"--study."
+        )
+    sections = {*remembered, *spec.document}
+    misfits = {}
+    num_fitting = 0
+    for trial in study.optuna_study.get_trials(deepcopy=False):
+        if CONFIG in trial.user_attrs and DUPLICATE_OF not in trial.user_attrs:
+            why = _misfit(study.config(trial), spec)
+            if why is None:
+                num_fitting += 1
+            else:
+                misfits[trial.number] = why
+    differing = sorted(name for name in sections if remembered.get(name) != spec.document.get(name))
+    return SpaceEdit(tuple(differing), num_fitting, misfits)
+
+
+def _part(manifest: Mapping[str, Any], name: str) -> Any:
+    return manifest["document"]["trainable"] if name == "trainable" else manifest[name]
+
+
+def _misfit(config: Mapping[str, Any], spec: SearchSpec) -> str | None:
+    try:
+        spec.space.encode(config)
+    except OutsideDomain as error:
+        return str(error)
+    return None
+
+
+def apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
+    """Makes the study one of the edited space: all of it or, if the process dies, nothing."""
+    generation = study.manifest["generation"] + 1
+    name = optuna_name(generation)
+    if name in optuna.get_all_study_names(study.storage):  # the process died here before
+        optuna.delete_study(study_name=name, storage=study.storage)
+    edited = optuna.create_study(study_name=name, storage=study.storage, direction="minimize")
+    trials = study.optuna_study.get_trials(deepcopy=False)
+    for trial in trials:
+        edited.add_trial(_moved(trial, study, spec))
+    known = [study.config(trial) for trial in trials if CONFIG in trial.user_attrs]
+    for config in spec.enqueue:
+        if config not in known:
+            edited.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: differences(spec.space.base, config)})
+    entry = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "before": study.manifest["document"],
+        "misfits": {str(number): why for number, why in edit.misfits.items()},
+    }
+    edits = [*study.manifest["edits"], entry]
+    manifest = {**study.manifest, **described(spec), "generation": generation, "edits": edits}
+    write_whole(study.study_dir / "study.json", json.dumps(manifest, indent=1))
+    return open_study(study.study_dir, writes=True)
+
+
+def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec) -> FrozenTrial:
+    """A trial of the old space as one of the new: the same, but told to the sampler only if it fits."""
+    moved = FrozenTrial(
+        number=trial.number,
+        state=trial.state,
+        value=trial.value if trial.state.is_finished() else None,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
+        params={},
+        distributions={},
+        user_attrs=dict(trial.user_attrs),
+        # Not what a sampler remembers in a trial: CMA-ES's distribution is one over the old space.
+        system_attrs={name: value for name, value in trial.system_attrs.items() if name == _FIXED_PARAMS},
+        intermediate_values=trial.intermediate_values,
+        trial_id=-1,  # the storage gives it one
+    )
+    attributes = moved.user_attrs
+    if CONFIG not in attributes:
+        return moved
+    config = study.config(trial)
+    attributes[CONFIG] = differences(spec.space.base, config)
+    if DUPLICATE_OF in attributes:
+        return moved
+    if OUTCOME in attributes:
+        for name, value in violations(spec.study.constraints.limits, attributes.get(USAGE, {})).items():
+            moved.set_constraint(name, value)
+    before = attributes.pop(MISFIT, None) or {"params": trial.params, "state": trial.state.name, "value": moved.value}
+    if _misfit(config, spec) is not None:
+        attributes[MISFIT] = before
+        if trial.state != TrialState.RUNNING:
+            # Ignored by samplers, and never started where it waited.
+            moved.state, moved.value = TrialState.FAIL, None
+            moved.datetime_complete = trial.datetime_complete or datetime.now()
+            moved.datetime_start = trial.datetime_start or moved.datetime_complete
+        return moved
+    if trial.state == TrialState.FAIL:  # a misfit until now, or of a lost worker
+        moved.state, moved.value = TrialState[before["state"]], before["value"]
+    params = spec.space.encode(config)
+    if moved.state == TrialState.WAITING:
+        moved.datetime_start = moved.datetime_complete = None
+        moved.system_attrs[_FIXED_PARAMS] = params
+        return moved
+    fixed = FixedTrial(params)
+    spec.space.suggest(fixed)  # type: ignore[arg-type]  # has all that a domain calls
+    moved.params, moved.distributions = fixed.params, fixed.distributions
+    return moved

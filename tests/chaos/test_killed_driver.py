@@ -1,0 +1,114 @@
+"""`kill -9` of the process that searches, at random instants, again and again, and what goes on is the same search."""
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plain_engine import run_all
+from searches import (
+    SCORED,
+    Searches,
+    check_kept,
+    check_nothing_counted_twice,
+    checkpoints,
+    decisions,
+    journal,
+)
+from studies import make_source, make_study
+
+from ell_tune.asha import Asha
+from ell_tune.records import StudyRecord, TrialState
+from ell_tune.samplers import make_sampler
+from ell_tune.search import Budget
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
+
+# Lines that a search of these writes: about 17 each.
+NUM_TRIALS = 24
+
+
+def kill_again_and_again(searches: Searches, num_kills: int, seed: int, *words: object) -> None:
+    """Each time after so many more lines of the journal as spread the kills over the whole search."""
+    rng = random.Random(seed)
+    num_killed = 0
+    before: StudyRecord | None = None
+    while num_killed < num_kills:
+        num_lines = len(journal(searches.study_dir))
+        left = max(2, NUM_TRIALS * 17 - num_lines)
+        more = rng.randint(1, max(1, 2 * left // (num_kills - num_killed + 1)))
+        with searches.start(NUM_TRIALS, *words) as search:
+            assert search.wait_for_lines(num_lines + more), f"ended before kill {num_killed + 1}: {search.ended()}"
+            search.kill()
+        num_killed += 1
+        after = searches.record()
+        if before is not None:
+            check_kept(before, after)
+        before = after
+    ended = searches.run(NUM_TRIALS, *words)
+    assert ended.code == 0, ended.err
+    assert before is not None
+    check_kept(before, searches.record())
+
+
+def test_twenty_kills_change_no_decision_and_lose_nothing(tmp_path: Path, ray_address: str) -> None:
+    searches = Searches(tmp_path / "killed", ray_address)
+    kill_again_and_again(searches, 20, 1, "--max-concurrent", 1)
+
+    source, reference = make_source(tmp_path / "undisturbed", Budget(NUM_TRIALS))
+    run_all(source, tmp_path / "artifacts")
+    assert decisions(searches.record()) == decisions(reference.record())
+    check_nothing_counted_twice(searches.study_dir, NUM_TRIALS)
+    assert checkpoints(searches.study_dir) == []
+
+
+def test_kills_of_a_search_with_two_workers_lose_nothing_and_each_decision_follows_from_the_journal_before_it(
+    tmp_path: Path, ray_address: str
+) -> None:
+    searches = Searches(tmp_path / "killed", ray_address)
+    kill_again_and_again(searches, 5, 2, "--max-concurrent", 2)
+    check_nothing_counted_twice(searches.study_dir, NUM_TRIALS)
+    assert checkpoints(searches.study_dir) == []
+    check_suggestions(searches, tmp_path / "prefixes")
+    check_stops(searches)
+
+
+def check_suggestions(searches: Searches, folder: Path) -> None:
+    """Asks for each suggested trial again, with the journal as it was before, and gets the same."""
+    lines = (searches.study_dir / "journal.log").read_bytes().splitlines(keepends=True)
+    record = searches.record()
+    num_enqueued = num_checked = 0
+    for index, line in enumerate(journal(searches.study_dir)):
+        if line["op_code"] != 4:  # Optuna's code of a new trial
+            continue
+        if line.get("state") is not None:
+            num_enqueued += 1
+            continue
+        number = num_enqueued + num_checked
+        copy = folder / str(number)
+        shutil.copytree(searches.study_dir, copy, ignore=shutil.ignore_patterns("trials"))
+        (copy / "journal.log").write_bytes(b"".join(lines[:index]))
+        study, spec = make_study(copy)
+        study.optuna_study.sampler = make_sampler(spec.study.sampler, spec.study.seed, number)
+        trial = study.optuna_study.ask()
+        assert spec.space.suggest(trial) == record.trials[number].config
+        num_checked += 1
+    assert num_enqueued + num_checked == NUM_TRIALS and num_checked >= NUM_TRIALS - 2
+
+
+def check_stops(searches: Searches) -> None:
+    """Enters the scores into rungs in the order of the journal, and stops the same trials."""
+    record = searches.record()
+    config: Any = make_study(searches.folder / "again")[1].study.scheduler
+    asha, best, stopped = Asha(config), dict[int, float](), set()
+    for line in journal(searches.study_dir):
+        if line["op_code"] != SCORED:
+            continue
+        number, step = line["trial_id"], line["step"]
+        best[number] = min(best.get(number, float("inf")), line["intermediate_value"])
+        if asha.stops(number, step, record.num_steps, best[number]):
+            stopped.add(number)
+            assert record.trials[number].steps == step
+    assert stopped == {trial.number for trial in record.trials if trial.state == TrialState.STOPPED}
+    assert 0 < len(stopped) < NUM_TRIALS
