@@ -22,7 +22,11 @@ from benchmarks.search.simulator import simulate
 from ell_tune.atomic import write_whole
 
 _HERE = Path(__file__).parent
-_DECIDING = ("asha", "samplers", "space", "study")  # with `search*`, what our decisions follow from
+# What our decisions follow from.
+_DECIDING = (
+    *("search_source", "search_spec", "samplers", "space", "study", "telling", "flight", "constraints", "budget"),
+    *("schedulers", "asha", "hyperband", "median_stopping", "rung"),
+)
 _CORE = ("simulator.py", "curves.py", "fields.py", "strategy.py", "regret.py")
 
 
@@ -67,7 +71,7 @@ class Comparison:
         files = [*(_HERE / name for name in _CORE), _HERE / f"{method.adapter}.py", table_file]
         if method.adapter == "ours":
             root = _HERE.parents[1] / "ell_tune"
-            files += [*root.glob("search*.py"), *(root / f"{name}.py" for name in _DECIDING)]
+            files += [root / f"{name}.py" for name in _DECIDING]
         digest = hashlib.sha256(json.dumps(self.table.spec.document, sort_keys=True).encode())
         for path in sorted(files):
             digest.update(_code(path).encode())
