@@ -58,7 +58,7 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
     pretrain(config, fold_data, fit)
 
     scheduled_factor = learning_rate_factor(config.schedule, plan.num_steps)
-    adversary = make_adversary(config.adversarial, state.model, plan.num_steps)
+    adversary = make_adversary(config.adversarial, state.model, state.loss, plan.num_steps)
     interval = _Interval(state)
     for step in range(state.step, plan.num_steps):
         if freeze_parameters(fit.table, plan.epoch(step)):
