@@ -108,7 +108,10 @@ def _evaluate(config: Config, fold_data: FoldData, fit: Fit) -> tuple[float, dic
             raise _diverged("score", state.step)
         return candidate
 
-    candidates = {name: scored(model) for name, model in {"raw": state.model, **state.averages.models()}.items()}
+    started = time.perf_counter()
+    candidates = {"raw": scored(state.model)}
+    seconds = time.perf_counter() - started
+    candidates |= {name: scored(model) for name, model in state.averages.models().items()}
     if state.soup is not None:
         state.soup.offer(state.model, candidates["raw"].score, state.step)
         if (soup := state.soup.cook(state.model, scored)) is not None:
@@ -116,6 +119,8 @@ def _evaluate(config: Config, fold_data: FoldData, fit: Fit) -> tuple[float, dic
     best = min(candidates.values(), key=lambda candidate: candidate.score)
     state.consider(best.model, best.score, best.oof_MC)
     metrics = {f"rmse_{target}": float(value) for target, value in zip(fold_data.targets, best.rmse_C, strict=True)}
+    metrics["num_parameters"] = float(sum(parameter.numel() for parameter in state.model.parameters()))
+    metrics["seconds_per_essay"] = seconds / len(labels_MC)  # without what frozen layers say, if that is kept
     return best.score, metrics | {f"score_{name}": candidate.score for name, candidate in candidates.items()}
 
 
