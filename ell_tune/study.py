@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial
 
 from ell_tune.config import validate
 from ell_tune.data import Essays
+from ell_tune.disk import needs_to_write
 from ell_tune.dotted import differences, with_differences
 from ell_tune.errors import UserError
 from ell_tune.folds import Folds, save_folds
@@ -214,8 +215,23 @@ def create_study(
     check_new_study(study_dir)
     making = study_dir.with_name(f".{study_dir.name}.making-{os.getpid()}")
     shutil.rmtree(making, ignore_errors=True)
-    (making / "trials").mkdir(parents=True)
-    save_folds(making / "folds.csv", essays, folds)
+    try:
+        with needs_to_write(study_dir):
+            _fill(making, spec, essays, folds, pseudo)
+            if study_dir.exists():
+                study_dir.rmdir()
+            os.replace(making, study_dir)
+    except OSError:
+        check_new_study(study_dir)  # another search may have made it meanwhile
+        raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return open_study(study_dir, writes=True)
+
+
+def _fill(study_dir: Path, spec: SearchSpec, essays: Essays, folds: Folds, pseudo: PseudoEssays | None) -> None:
+    (study_dir / "trials").mkdir(parents=True)
+    save_folds(study_dir / "folds.csv", essays, folds)
     manifest = {
         "format": _FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -231,16 +247,12 @@ def create_study(
             "seed": spec.study.seed,
         },
     }
-    (making / "study.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    (study_dir / "study.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     study = optuna.create_study(
-        study_name=optuna_name(0), storage=_storage(making / "journal.log"), direction="minimize"
+        study_name=optuna_name(0), storage=_storage(study_dir / "journal.log"), direction="minimize"
     )
     for config in spec.enqueue:
         study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: differences(spec.space.base, config)})
-    if study_dir.exists():
-        study_dir.rmdir()
-    os.replace(making, study_dir)
-    return open_study(study_dir, writes=True)
 
 
 def optuna_name(generation: int) -> str:

@@ -65,18 +65,15 @@ def check_cuts(undisturbed: Study, folder: Path, cuts: list[int]) -> None:
     assert different == []
 
 
-@pytest.mark.xfail(strict=True, reason="a suggestion that was cut short is not drawn again whole yet")
 def test_a_search_goes_on_the_same_from_some_line_of_its_journal(undisturbed: Study, tmp_path: Path) -> None:
     check_cuts(undisturbed, tmp_path, random.Random(1).sample(line_ends(undisturbed), NUM_FAST))
 
 
-@pytest.mark.xfail(strict=True, reason="a suggestion that was cut short is not drawn again whole yet")
 def test_a_search_goes_on_the_same_from_within_a_line_of_its_journal(undisturbed: Study, tmp_path: Path) -> None:
     ends = line_ends(undisturbed)
     check_cuts(undisturbed, tmp_path, random.Random(2).sample(range(ends[0], ends[-1]), NUM_FAST))
 
 
 @pytest.mark.chaos
-@pytest.mark.xfail(strict=True, reason="a suggestion that was cut short is not drawn again whole yet")
 def test_a_search_goes_on_the_same_from_every_line_of_its_journal(undisturbed: Study, tmp_path: Path) -> None:
     check_cuts(undisturbed, tmp_path, line_ends(undisturbed))

@@ -44,7 +44,6 @@ def undisturbed(folder: Path, num_trials: int = NUM_TRIALS) -> Study:
     return study
 
 
-@pytest.mark.xfail(strict=True, reason="study.py does not use WholeLinesJournal and needs_to_write yet")
 def test_a_journal_that_cannot_grow_ends_the_search_with_whole_lines_and_it_goes_on(tmp_path: Path, disk: Disk) -> None:
     source, study = make_source(disk.path / "study", Budget(3))
     run_all(source, tmp_path / "artifacts")
@@ -92,7 +91,6 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_last_one_and_the_trial_goes_o
     check_nothing_counted_twice(study.study_dir, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="study.py does not use WholeLinesJournal and needs_to_write yet")
 def test_no_study_is_half_made_on_a_full_disk(tmp_path: Path, disk: Disk) -> None:
     spec = load_search_spec(write_space(tmp_path / "space.yaml"))
     folds = make_folds(essays(), spec.study.num_folds, spec.study.seed)
@@ -146,7 +144,6 @@ def check_refused(ended: Ended, problem: str) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.xfail(strict=True, reason="an error of the source does not end the run yet (engine.py, study.py)")
 def test_a_disk_that_fills_up_during_a_search_and_before_the_next(tmp_path: Path, disk: Disk, ray_address: str) -> None:
     searches = Searches(tmp_path, ray_address, study_dir=disk.path / "study")
     words = ["--max-concurrent", 1]
