@@ -7,13 +7,14 @@ scheduler passes on every evaluation, and the searcher only hands out jobs.
 import json
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import floor
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import ray
 from ray import cloudpickle, tune
@@ -25,11 +26,11 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ell_tune.errors import Interrupted, TrainableBug, UserError
+from ell_tune.interruption import end_interrupted_process
 from ell_tune.jobs import EndKind, Job, JobEnd, JobSource
 from ell_tune.worker import PreparedEssays, Workload, run_job
 
-Answer = TypeVar("Answer")
-
+_ORDERLY_END_SECONDS = 20.0  # of the 30 that a machine has at least before it is taken away
 MAX_LOST_WORKERS = 3  # times that one job is started again after its worker or node died
 
 
@@ -93,8 +94,9 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
 
 
 def _start_actor(actor_class: type, *arguments: Any) -> ActorHandle[Any]:
-    """An actor that takes no CPU from the trials."""
-    return cast(ActorHandle[Any], ray.remote(num_cpus=0)(actor_class).remote(*arguments))
+    """An actor that takes no CPU from the trials, and starts again if its process or its node dies."""
+    remote_class = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(actor_class)
+    return cast(ActorHandle[Any], remote_class.remote(*arguments))
 
 
 class _Run:
@@ -104,13 +106,13 @@ class _Run:
         self.source = source
         self.error: Exception | None = None  # set once; ends the run
 
-    def ask(self, call: Callable[[], Answer], otherwise: Answer) -> Answer:
-        """What the source answers. An error of it, such as a full disk, ends the run; `otherwise` holds then."""
+    @contextmanager
+    def ended_by_errors(self) -> Iterator[None]:
+        """Inside, an error ends the run: Tune would take one out of the source for its trial's, and run that again."""
         try:
-            return call()
+            yield
         except Exception as error:
             self.error = self.error or error
-            return otherwise
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         # `Tuner` pickles its plug-ins into its own folder, for a restore that ell-tune never makes.
@@ -144,7 +146,9 @@ class _JobSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]  # FINISHED is a str
         if self._run.error is not None:
             return Searcher.FINISHED
-        job = self._run.ask(self._run.source.next_job, None)
+        job = None
+        with self._run.ended_by_errors():
+            job = self._run.source.next_job()
         return Searcher.FINISHED if job is None else _encoded(job)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -169,10 +173,9 @@ class _JobScheduler(FIFOScheduler):
         drop_ended_trials(tune_controller._tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        source = self._run.source
-        goes_on = self._run.ask(
-            lambda: source.on_progress(_job_of(trial), result["progress"], result["seconds"]), False
-        )
+        goes_on = False
+        with self._run.ended_by_errors():
+            goes_on = self._run.source.on_progress(_job_of(trial), result["progress"], result["seconds"])
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
@@ -192,7 +195,7 @@ class _JobScheduler(FIFOScheduler):
         if trial.status == Trial.ERROR:
             return  # Tune has stopped it to start it again, and tells of that; one that it gives up has not stopped yet
         error = _error_of(trial)
-        if isinstance(error, ray.exceptions.RayActorError):
+        if isinstance(error, (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)):  # of its node's memory
             times = trial.run_metadata.num_failures
             message = f"its worker or node was lost {times} times, the last time: {_first_line(error)}"
             self._end(trial, JobEnd(EndKind.LOST, message=message))
@@ -200,7 +203,8 @@ class _JobScheduler(FIFOScheduler):
             self._end_by_bug(trial, str(error))
 
     def _end(self, trial: Trial, end: JobEnd) -> None:
-        self._run.ask(lambda: self._run.source.on_end(_job_of(trial), end), None)
+        with self._run.ended_by_errors():
+            self._run.source.on_end(_job_of(trial), end)
 
     def _end_by_bug(self, trial: Trial, traceback: str) -> None:
         self._end(trial, JobEnd(EndKind.BUG, message=traceback.strip().splitlines()[-1]))
@@ -261,9 +265,14 @@ class _RunStopper(tune.Stopper):
 
 @contextmanager
 def _interrupts(run: _Run) -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends the run in order; a second SIGINT ends the process at once."""
+    """The first SIGINT or SIGTERM ends the run in order, or the process where that hangs; a second SIGINT at once."""
+    # Where Ray's own processes were told to end too, Tune waits for an answer that never comes.
+    end_process = threading.Timer(_ORDERLY_END_SECONDS, end_interrupted_process)
+    end_process.daemon = True
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
+        if run.error is None:
+            end_process.start()
         run.error = run.error or Interrupted()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -271,5 +280,6 @@ def _interrupts(run: _Run) -> Iterator[None]:
     try:
         yield
     finally:
+        end_process.cancel()
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,8 +1,13 @@
 """SIGTERM ends a command as Ctrl-C does, by a `KeyboardInterrupt`, and neither keeps it from saying how to go on."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
+
+EXIT_CODE = 130
+HOW_TO_GO_ON = "Interrupted. The same command goes on from where this one stopped."
 
 
 @contextmanager
@@ -24,3 +29,9 @@ def undisturbed() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def end_interrupted_process() -> NoReturn:
+    """Ends this process at once, from any thread, for the main one may hang: nothing is cleared away, or need be."""
+    os.write(2, f"{HOW_TO_GO_ON}\n".encode())
+    os._exit(EXIT_CODE)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,16 +122,14 @@ def _run(checked: CheckedSearch, study: Study, resources: Resources, display: Di
     request, spec = checked.request, checked.spec
     workload, texts = _workload(checked, study)
     tracker = make_tracker(spec.tracking, study.name, request.study_dir / "tracking")
-    source = SearchSource(study, spec, request.budget, resources.devices_per_trial, display, tracker)
-    trials = study.record().trials
-    # Of fewer trials than the study has, those interrupted still go on to their end.
-    num_trials = max(request.budget.num_trials, len(trials))
-    plan = Plan("search", "trial", num_trials, source.meter.seconds_left, source.rungs)
-    try:
+    with closing(tracker):
+        source = SearchSource(study, spec, request.budget, resources.devices_per_trial, display, tracker)
+        trials = study.record().trials
+        # Of fewer trials than the study has, those interrupted still go on to their end.
+        num_trials = max(request.budget.num_trials, len(trials))
+        plan = Plan("search", "trial", num_trials, source.meter.seconds_left, source.rungs)
         with display.running(plan, trials):
             run_jobs(source, workload, texts, resources)
-    finally:
-        tracker.close()
     return source.why_ended()
 
 

@@ -4,6 +4,8 @@ All that it knows is in the study, or is rebuilt from it here; so to start, to r
 """
 
 from collections import deque
+from collections.abc import Sequence
+from copy import copy
 from math import inf, isfinite
 
 import optuna
@@ -18,7 +20,6 @@ from ell_tune.flight import Flight
 from ell_tune.jobs import EndKind, Job, JobEnd
 from ell_tune.progress import Display
 from ell_tune.records import TrialRecord, TrialState
-from ell_tune.redraw import redrawn
 from ell_tune.samplers import RandomConfig, make_sampler
 from ell_tune.schedulers import make_scheduler
 from ell_tune.search_spec import SearchSpec
@@ -29,6 +30,10 @@ from ell_tune.trainable import Progress
 
 # Suggestions in a row that were tried before: from here on random draws are taken, and then the space counts as tried.
 _MAX_REPEATS, _MAX_RANDOM_REPEATS = 10, 100
+
+
+def _job_name(trial_number: int) -> str:
+    return f"trial-{trial_number:04d}"
 
 
 class SearchSource:
@@ -60,8 +65,17 @@ class SearchSource:
         self._number_of: dict[bytes, int] = {}  # key of a config → the trial that has it
         self._num_started = 0
         self._is_exhausted = False
-        for frozen in self._optuna.get_trials(deepcopy=False):
+        trials = self._optuna.get_trials(deepcopy=False)
+        for frozen in trials:
             self._take_in(frozen)
+        self._clear_after_last_end(trials)
+
+    def _clear_after_last_end(self, trials: Sequence[FrozenTrial]) -> None:
+        """Removes the checkpoints of the trial that ended last: the process may have died when it had told its end."""
+        ended = [trial for trial in trials if trial.datetime_complete is not None]
+        if ended:
+            last = max(ended, key=lambda trial: trial.datetime_complete)
+            delete_checkpoints(ArtifactFolder(self._study.artifacts, _job_name(last.number)))
 
     def _take_in(self, frozen: FrozenTrial) -> None:
         """Counts a trial of the study as it is."""
@@ -101,18 +115,20 @@ class SearchSource:
         if self.why_ended() is not None:
             return None
         if self._interrupted:
-            return self._start(self._resumed(self._interrupted.popleft())) or self.next_job()
+            return self._start(self._going_on(self._interrupted.popleft())) or self.next_job()
         if self._num_started >= self._budget.num_trials:
             return None
         return self._next_new()
 
-    def _resumed(self, frozen: FrozenTrial) -> optuna.Trial:
-        """An interrupted trial, whose `suggest` returns the parameters that it has or would have had."""
+    def _going_on(self, frozen: FrozenTrial) -> optuna.Trial:
+        """An interrupted trial, as it was when it was asked for if the process died before all was drawn."""
+        self._set_sampler(frozen.number)
+        trial = optuna.Trial(self._optuna, frozen._trial_id)
         if CONFIG not in frozen.user_attrs:
-            self._set_sampler(frozen.number)
-            params = redrawn(self._optuna, frozen.number, self._spec.space, self._optuna.sampler)
-            self._study.storage.set_trial_system_attr(frozen._trial_id, "fixed_params", params)
-        return optuna.Trial(self._optuna, frozen._trial_id)
+            # Some draws may be in the journal. What would have come next depends on them, so all are made once more.
+            trial._cached_frozen_trial = copy(frozen)
+            trial._cached_frozen_trial.params, trial._cached_frozen_trial.distributions = {}, {}
+        return trial
 
     def _next_new(self) -> Job | None:
         for attempt in range(_MAX_REPEATS + _MAX_RANDOM_REPEATS):
@@ -144,7 +160,7 @@ class SearchSource:
         if CONFIG not in trial.user_attrs:
             trial.set_user_attr(CONFIG, changes)
         flight = Flight(trial)
-        job = Job(f"trial-{trial.number:04d}", config, self._spec.study.fold, self._spec.study.seed)
+        job = Job(_job_name(trial.number), config, self._spec.study.fold, self._spec.study.seed)
         self._flights[job.name] = flight
         self._tracker.trial_started(trial.number, config)
         self._show(flight)

@@ -216,21 +216,22 @@ def create_study(
     making = study_dir.with_name(f".{study_dir.name}.making-{os.getpid()}")
     shutil.rmtree(making, ignore_errors=True)
     try:
-        with needs_to_write(study_dir.parent):
+        with needs_to_write(study_dir):
             _fill(making, spec, essays, folds, pseudo)
-    except UserError:
-        shutil.rmtree(making, ignore_errors=True)
+            if study_dir.exists():
+                study_dir.rmdir()
+            os.replace(making, study_dir)
+    except OSError:
+        check_new_study(study_dir)  # another search may have made it meanwhile
         raise
-    if study_dir.exists():
-        study_dir.rmdir()
-    os.replace(making, study_dir)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
     return open_study(study_dir, writes=True)
 
 
-def _fill(making: Path, spec: SearchSpec, essays: Essays, folds: Folds, pseudo: PseudoEssays | None) -> None:
-    """Writes all that a new study begins with into a folder."""
-    (making / "trials").mkdir(parents=True)
-    save_folds(making / "folds.csv", essays, folds)
+def _fill(study_dir: Path, spec: SearchSpec, essays: Essays, folds: Folds, pseudo: PseudoEssays | None) -> None:
+    (study_dir / "trials").mkdir(parents=True)
+    save_folds(study_dir / "folds.csv", essays, folds)
     manifest = {
         "format": _FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -246,9 +247,9 @@ def _fill(making: Path, spec: SearchSpec, essays: Essays, folds: Folds, pseudo: 
             "seed": spec.study.seed,
         },
     }
-    (making / "study.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    (study_dir / "study.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     study = optuna.create_study(
-        study_name=optuna_name(0), storage=_storage(making / "journal.log"), direction="minimize"
+        study_name=optuna_name(0), storage=_storage(study_dir / "journal.log"), direction="minimize"
     )
     for config in spec.enqueue:
         study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: differences(spec.space.base, config)})

@@ -15,7 +15,7 @@ from ell_tune.cli import model_verbs
 from ell_tune.cli.app import app
 from ell_tune.cli.options import err_console
 from ell_tune.errors import Interrupted, UserError
-from ell_tune.interruption import undisturbed
+from ell_tune.interruption import EXIT_CODE, HOW_TO_GO_ON, undisturbed
 
 __all__ = ["app", "main", "model_verbs", "study_verbs"]
 
@@ -29,5 +29,5 @@ def main() -> None:
         sys.exit(2)
     except Interrupted:
         with undisturbed():  # by a second Ctrl-C
-            err_console.print("Interrupted. The same command goes on from where this one stopped.", soft_wrap=True)
-        sys.exit(130)
+            err_console.print(HOW_TO_GO_ON, soft_wrap=True)
+        sys.exit(EXIT_CODE)

@@ -187,9 +187,3 @@ def processes_below(pid: int) -> dict[int, str]:
     while more := {child for child, parent in parents.items() if parent in below} - below:
         below |= more
     return {child: titles[child] for child in below - {pid}}
-
-
-def worker_of(trial_name: str, below_pid: int) -> int | None:
-    """The process that trains a trial now, among those that descend from `below_pid`: never one of another Ray's."""
-    found = [pid for pid, title in processes_below(below_pid).items() if title.split()[:1] == [f"ray::{trial_name}"]]
-    return found[0] if found else None

@@ -3,7 +3,6 @@
 import random
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from plain_engine import run_all
@@ -18,10 +17,10 @@ from searches import (
 )
 from studies import make_source, make_study
 
-from ell_tune.asha import Asha
-from ell_tune.budget import Budget
 from ell_tune.records import StudyRecord, TrialState
 from ell_tune.samplers import make_sampler
+from ell_tune.schedulers import make_scheduler
+from ell_tune.search import Budget
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
@@ -100,14 +99,14 @@ def check_suggestions(searches: Searches, folder: Path) -> None:
 def check_stops(searches: Searches) -> None:
     """Enters the scores into rungs in the order of the journal, and stops the same trials."""
     record = searches.record()
-    config: Any = make_study(searches.folder / "again")[1].study.scheduler
-    asha, best, stopped = Asha(config), dict[int, float](), set()
+    asha = make_scheduler(make_study(searches.folder / "again")[1].study.scheduler)
+    best, stopped = dict[int, float](), set()
     for line in journal(searches.study_dir):
         if line["op_code"] != SCORED:
             continue
         number, step = line["trial_id"], line["step"]
         best[number] = min(best.get(number, float("inf")), line["intermediate_value"])
-        if asha.stops(number, step, record.num_steps, best[number]):
+        if step < record.num_steps and asha.stops(number, step, record.num_steps, best[number]):
             stopped.add(number)
             assert record.trials[number].steps == step
     assert stopped == {trial.number for trial in record.trials if trial.state == TrialState.STOPPED}

@@ -14,7 +14,6 @@ from searches import (
     checkpoints,
     num_scores,
     processes_below,
-    worker_of,
 )
 
 from ell_tune.engine import MAX_LOST_WORKERS
@@ -39,11 +38,11 @@ def fits(trace: Path, trial_number: int) -> list[tuple[int, int]]:
     return [(pid, first) for number, pid, first in lines if number == trial_number]
 
 
-def kill_worker(search: Running, trial_number: int, after_scores: int) -> None:
+def kill_worker(search: Running, trace: Path, trial_number: int, after_scores: int) -> None:
     """Kills the process that trains a trial once the trial has so many scores in the journal."""
     assert search.wait_until(lambda: num_scores(search.study_dir, trial_number) >= after_scores), search.ended()
-    pid = worker_of(f"trial-{trial_number:04d}", os.getpid())
-    assert pid is not None
+    pid, _ = fits(trace, trial_number)[-1]
+    assert pid in processes_below(os.getpid())
     os.kill(pid, signal.SIGKILL)
 
 
@@ -54,7 +53,7 @@ def test_a_trial_whose_worker_is_killed_as_often_as_allowed_is_completed_from_it
     searches = Searches(tmp_path, ray_address, **slow_steps(trace))
     with searches.start(2, "--max-concurrent", 1) as search:
         for kill in range(MAX_LOST_WORKERS):
-            kill_worker(search, 0, after_scores=2 * kill + 1)
+            kill_worker(search, trace, 0, after_scores=2 * kill + 1)
         ended = search.ended()
     assert ended.code == 0, ended.err
     assert [(trial.state, list(trial.curve)) for trial in searches.record().trials] == [
@@ -71,7 +70,6 @@ def test_a_trial_whose_worker_is_killed_as_often_as_allowed_is_completed_from_it
     assert checkpoints(searches.study_dir) == []
 
 
-@pytest.mark.xfail(strict=True, reason="engine.py does not start that actor again yet")
 def test_the_process_that_prepares_the_essays_is_started_again(tmp_path: Path, ray_address: str) -> None:
     trace = tmp_path / "trace"
     searches = Searches(tmp_path, ray_address, **slow_steps(trace))
@@ -79,10 +77,7 @@ def test_the_process_that_prepares_the_essays_is_started_again(tmp_path: Path, r
         assert search.wait_until(lambda: num_scores(searches.study_dir, 0) >= 1), search.ended()
         [pid] = [pid for pid, title in processes_below(os.getpid()).items() if title.startswith("ray::PreparedEssays")]
         os.kill(pid, signal.SIGKILL)
-        assert search.wait_until(lambda: num_scores(searches.study_dir, 1) >= 1), search.ended()
-        worker = worker_of("trial-0001", os.getpid())
-        assert worker is not None
-        os.kill(worker, signal.SIGKILL)  # its successor asks for the essays anew
+        kill_worker(search, trace, 1, after_scores=1)  # its successor asks for the essays anew
         ended = search.ended()
     assert ended.code == 0, ended.err
     assert [(trial.state, list(trial.curve)) for trial in searches.record().trials] == [
@@ -109,18 +104,17 @@ def test_a_trial_on_a_node_that_dies_goes_on_from_its_last_state_on_another(tmp_
     with searches.start(4, "--max-concurrent", 2) as search:
         assert search.wait_until(
             lambda: num_scores(searches.study_dir, 0) >= 2 and num_scores(searches.study_dir, 1) >= 2
-        )
-        on_node = [number for number in (0, 1) if worker_of(f"trial-{number:04d}", raylet)]
+        ), search.ended()
         lost_pids = processes_below(raylet).keys()
         os.kill(raylet, signal.SIGKILL)
         ended = search.ended()
     assert ended.code == 0, ended.err
-    assert len(on_node) == 1
     assert [(trial.state, list(trial.curve)) for trial in searches.record().trials] == [
         (TrialState.COMPLETE, list(range(1, NUM_STEPS + 1)))
     ] * 4
     check_nothing_counted_twice(searches.study_dir, 4)
-    [lost, again] = fits(trace, on_node[0])
-    assert lost[0] in lost_pids and again[0] not in lost_pids and again[1] >= 2
-    assert [first for _, first in fits(trace, 1 - on_node[0])] == [1]
+    [on_node] = [number for number in (0, 1) if fits(trace, number)[0][0] in lost_pids]
+    [_, (pid, first)] = fits(trace, on_node)
+    assert pid not in lost_pids and first >= 2
+    assert [first for _, first in fits(trace, 1 - on_node)] == [1]
     assert checkpoints(searches.study_dir) == []
