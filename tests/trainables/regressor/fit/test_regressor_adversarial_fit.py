@@ -77,6 +77,7 @@ def test_a_learned_loss_has_the_gradient_of_the_losses_that_the_weights_have(
     uncertainty_C = fit.state.loss.log_variance_C
     accumulate = fit.accumulation(fold_data, fit.plan.micro_batches(0, 8))
     accumulate()
+    assert uncertainty_C is not None and uncertainty_C.grad is not None
     plain_C = uncertainty_C.grad.clone()
     fit.state.optimizer.zero_grad()
     adversary = make_adversary(config.adversarial, fit.state.model, fit.state.loss, fit.plan.num_steps)
