@@ -72,8 +72,12 @@ def _optuna(name: str, pruner: str) -> Method:
 
 def _syne_tune(name: str) -> Method:
     def make(table: CurveTable, seed: int) -> Strategy:
-        from benchmarks.search.syne_tune_peer import SyneTuneSearch
-
+        try:
+            from benchmarks.search.syne_tune_peer import SyneTuneSearch
+        except ImportError as error:
+            raise SystemExit(
+                f"{error}: Syne Tune's methods need `pip install 'ell-tune[peers]'`; or name others by --method."
+            ) from None
         return SyneTuneSearch(table, seed, name)
 
     return Method(f"syne-tune-{name}", make, "syne_tune_peer")

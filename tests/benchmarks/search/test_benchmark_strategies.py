@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 
@@ -24,8 +25,16 @@ from ell_tune.trainable import Progress
 
 METHODS = {OURS: our_method(OURS, {}), **PEERS}
 # CQR fits its quantile models anew at every suggestion, which takes seconds.
+NEEDS_SYNE_TUNE = pytest.mark.skipif(find_spec("syne_tune") is None, reason="needs the extra `peers`")
 EVERY_METHOD = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if "cqr" in name else name for name in METHODS]
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=[*[pytest.mark.slow] * ("cqr" in name), *[NEEDS_SYNE_TUNE] * name.startswith("syne-tune")],
+        )
+        for name in METHODS
+    ],
 )
 
 
