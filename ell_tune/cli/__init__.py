@@ -8,11 +8,12 @@ Heavy imports (Ray, torch) stay inside the verbs that need them, so that `--help
 
 import sys
 
-from ell_tune.cli import model_verbs, study_verbs
 from ell_tune.cli.app import app
 from ell_tune.cli.options import err_console
 from ell_tune.errors import Interrupted, UserError
 from ell_tune.interruption import undisturbed
+
+from ell_tune.cli import study_verbs, model_verbs  # isort: skip  # in the order of `--help`
 
 __all__ = ["app", "main", "model_verbs", "study_verbs"]
 
