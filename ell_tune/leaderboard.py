@@ -21,7 +21,7 @@ def as_rows(record: StudyRecord, is_searched: bool) -> list[dict[str, Any]]:
     return [
         {
             "number": trial.number,
-            "state": _state(trial, is_searched),
+            "state": shown_state(trial, is_searched),
             "score": trial.score,
             "steps": trial.steps,
             "seconds": round(trial.seconds, 3),
@@ -43,7 +43,7 @@ def as_table(record: StudyRecord, is_searched: bool) -> Table:
         fields = Text(distinguishing(trial))
         if trial.reason:
             fields.append(f"\n{trial.reason}", style="dim")
-        state = _state(trial, is_searched)
+        state = shown_state(trial, is_searched)
         if state == _INTERRUPTED:
             fields.append("\nthe next `ell-tune search` into this study goes on with it", style="dim")
         table.add_row(
@@ -57,5 +57,6 @@ def as_table(record: StudyRecord, is_searched: bool) -> Table:
     return table
 
 
-def _state(trial: TrialRecord, is_searched: bool) -> str:
+def shown_state(trial: TrialRecord, is_searched: bool) -> str:
+    """A trial's state in words: without a search that is alive, no trial is running."""
     return _INTERRUPTED if trial.state == TrialState.RUNNING and not is_searched else str(trial.state)

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ell_tune.leaderboard import shown_state
 from ell_tune.progress import distinguishing, duration
 from ell_tune.ranking import best_trial
 from ell_tune.records import TrialRecord, TrialState
@@ -20,26 +21,26 @@ def status(study_dir: Path) -> dict[str, Any]:
     """
     study = open_study(study_dir)
     record, searcher = study.record(), holder(study_dir)
-    best = best_trial(record.trials)
+    best, is_searched = best_trial(record.trials), searcher is not None
     last_event = datetime.fromtimestamp((study_dir / "journal.log").stat().st_mtime).astimezone()
     return {
         "study": record.name,
         "searched_by": searcher,
-        "trials": dict(Counter(str(trial.state) for trial in record.trials)),
+        "trials": dict(Counter(shown_state(trial, is_searched) for trial in record.trials)),
         "waiting": record.num_waiting,
         "asked_for": None if searcher is None else searcher.get("num_trials"),
         "search_seconds": round(record.search_seconds, 1),
         "device_seconds": round(sum(trial.device_seconds for trial in record.trials), 1),
         "last_event": last_event.isoformat(timespec="seconds"),
-        "best": None if best is None else _summary(best),
-        "under_way": [_summary(trial) for trial in record.trials if trial.state == TrialState.RUNNING],
+        "best": None if best is None else _summary(best, is_searched),
+        "under_way": [_summary(trial, is_searched) for trial in record.trials if trial.state == TrialState.RUNNING],
     }
 
 
-def _summary(trial: TrialRecord) -> dict[str, Any]:
+def _summary(trial: TrialRecord, is_searched: bool) -> dict[str, Any]:
     return {
         "number": trial.number,
-        "state": str(trial.state),
+        "state": shown_state(trial, is_searched),
         "score": trial.score,
         "steps": trial.steps,
         "num_steps": trial.num_steps,
@@ -52,12 +53,11 @@ def _summary(trial: TrialRecord) -> dict[str, Any]:
 def as_lines(found: dict[str, Any], now: datetime) -> list[str]:
     """`status` for a person, some lines."""
     counts, asked_for = found["trials"], found["asked_for"]
-    is_searched = found["searched_by"] is not None
     ended = sum(counts.values()) - len(found["under_way"])
     lines = [f"{found['study']}: {ended}{f' of {asked_for}' if asked_for else ''} trials ended ({_listed(counts)})"]
     if found["waiting"]:
         lines.append(f"{found['waiting']} enqueued and not started")
-    if is_searched:
+    if found["searched_by"] is not None:
         who = found["searched_by"]
         lines.append(f"searched now by process {who.get('pid', '?')} on host {who.get('host', '?')}")
     else:
@@ -73,10 +73,9 @@ def as_lines(found: dict[str, Any], now: datetime) -> list[str]:
         lines.append(f"best {best['score']:.4f} (trial {best['number']}, {best['state']}): {best['fields']}")
     for trial in found["under_way"]:
         score = "no score yet" if trial["score"] is None else f"score {trial['score']:.4f}"
-        state = "running" if is_searched else "interrupted"
         reason = f" ({trial['reason']})" if trial["reason"] else ""
         lines.append(
-            f"trial {trial['number']} {state}: step {trial['steps']}/{trial['num_steps'] or '?'}, {score}, "
+            f"trial {trial['number']} {trial['state']}: step {trial['steps']}/{trial['num_steps'] or '?'}, {score}, "
             f"{duration(trial['seconds'])}{reason}: {trial['fields']}"
         )
     return lines

@@ -55,6 +55,42 @@ def test_leaderboard_as_json_has_the_promised_fields(run: Run, study_dir: Path) 
     assert {row["state"] for row in rows} == {"complete", "stopped"}
 
 
+def test_status_for_people_and_as_json(run: Run, study_dir: Path) -> None:
+    code, out, err = run("status", study_dir, "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (found["study"], found["searched_by"], found["under_way"]) == ("study", None, [])
+    assert sum(found["trials"].values()) == 6
+    code, out, err = run("status", study_dir)
+    lines = out.splitlines()
+    assert (code, err) == (0, "") and len(lines) == 4
+    assert re.fullmatch(r"study: 6 trials ended \(\d complete, \d stopped\)", lines[0])
+    assert lines[1] == "not searched now"
+    assert lines[3].startswith(f"best {found['best']['score']:.4f} (trial {found['best']['number']}, complete): x=")
+
+
+def test_enqueue_says_what_became_of_each_file(run: Run, study_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("x: 4.5\n")
+    (tmp_path / "base.yaml").write_text("{}\n")
+    assert run("enqueue", study_dir, tmp_path / "mine.yaml", tmp_path / "base.yaml", tmp_path / "mine.yaml") == (
+        0,
+        f"Enqueued {tmp_path}/mine.yaml\n"
+        f"Left out {tmp_path}/base.yaml: trial 0 has this config\n"
+        f"Left out {tmp_path}/mine.yaml: trial 6 has this config\n",
+        "",
+    )
+    code, out, _ = run("status", study_dir)
+    assert code == 0 and out.splitlines()[1] == "1 enqueued and not started"
+    (tmp_path / "wrong.yaml").write_text("x: 1\nyy: 2\n")
+    code, out, err = run("enqueue", study_dir, tmp_path / "wrong.yaml")
+    assert (code, out) == (2, "")
+    assert err == (
+        f"error: {tmp_path}/wrong.yaml, line 2: an enqueued config must lie in the study's space, but yy: there is no "
+        f"such field. Did you mean y?\n"
+    )
+    assert run("enqueue", study_dir)[0] == 2  # no file
+
+
 def test_leaderboard_and_report_for_people(run: Run, study_dir: Path, tmp_path: Path) -> None:
     code, out, _ = run("leaderboard", study_dir)
     assert code == 0 and "stopped" in out and "not among the best" in re.sub(r"[\s│]+", " ", out)
@@ -76,10 +112,21 @@ def test_leaderboard_and_report_for_people(run: Run, study_dir: Path, tmp_path: 
             ["search", "{space}", "--train", "{csv}", "--study", "{tmp}/s", "--set", "x=11"],
             r"with --set x=11.*x: .*less than or equal to 10, got 11",
         ),
-        (
-            ["search", "{space}", "--train", "{csv}", "--study", "{tmp}/s", "--time-budget", "soon"],
-            r"--time-budget takes a time above 0 such as 45s, 90m or 1h30m, but got 'soon'",
+        *(
+            (
+                ["search", "{space}", "--train", "{csv}", "--study", "{tmp}/s", option, text],
+                rf"{option} takes a time above 0 such as 45s, 90m or 1h30m, but got '{text}'",
+            )
+            for option, text in [
+                ("--time-budget", "soon"),
+                ("--time-budget", "0s"),
+                ("--device-budget", "3 days"),
+                ("--trial-budget", "1.5h"),
+                ("--trial-budget", ""),
+            ]
         ),
+        (["status", "{tmp}/none"], r"none: a study folder is needed.*but there is no such folder"),
+        (["enqueue", "{tmp}/none", "{space}"], r"none: a study folder is needed.*but there is no such folder"),
         (
             ["search", "{space}", "--train", "{csv}", "--study", "{tmp}/s", "--set", "study.num_folds=30"],
             r"train.csv: .*30",

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from ell_tune.config import StrictConfig, one_of, or_off
-from ell_tune.dotted import component_models, expand, field_paths, flatten, get_at, merged, nearest, set_at
+from ell_tune.dotted import (
+    component_models,
+    differences,
+    expand,
+    field_paths,
+    flatten,
+    get_at,
+    merged,
+    nearest,
+    set_at,
+    with_differences,
+)
 
 _keys = st.text("abc", min_size=1, max_size=2)
 _nested = st.dictionaries(
@@ -50,6 +61,68 @@ def test_merging_keeps_what_changes_do_not_name_and_touches_neither(base: dict[s
     assert {key: value for key, value in result.items() if key not in new} == {
         key: value for key, value in base.items() if key not in new
     }
+
+
+# What a field of a config may hold: a plain value, a list, a component of two kinds, or a mapping whose keys hold dots.
+_plain = st.integers(0, 2) | st.none() | st.booleans() | st.lists(st.integers(0, 1), max_size=2)
+_weights = st.dictionaries(st.sampled_from(["grammar", "v1.5", "a.b", "a"]), st.integers(0, 2), max_size=3)
+
+
+def _config(depth: int) -> st.SearchStrategy[dict[str, Any]]:
+    inner = _plain | _weights if depth == 0 else _plain | _weights | _config(depth - 1) | _other(depth - 1)
+    return st.fixed_dictionaries({"name": st.just("one"), "lr": inner, "pooling": inner})
+
+
+def _other(depth: int) -> st.SearchStrategy[dict[str, Any]]:
+    inner = _plain | _weights if depth == 0 else _plain | _config(depth - 1)
+    return st.fixed_dictionaries({"name": st.just("other"), "size": inner})
+
+
+@given(_config(2), _config(2))
+def test_a_config_is_its_base_with_its_differences(base: dict[str, Any], config: dict[str, Any]) -> None:
+    before = deepcopy((base, config))
+    changes = differences(base, config)
+    restored = with_differences(base, changes)
+    assert restored == config
+    assert (base, config) == before
+    assert differences(base, restored) == changes
+    assert differences(config, config) == {} and with_differences(base, {}) == base
+
+
+@given(_config(2), _config(2))
+def test_differences_are_values_of_the_config_that_the_base_has_not(base: dict[str, Any], new: dict[str, Any]) -> None:
+    for path, value in differences(base, new).items():
+        assert get_at(new, path) == value
+        assert get_at(base, path) != value
+
+
+@given(_config(1), _config(1))
+def test_what_is_put_in_is_a_copy(base: dict[str, Any], config: dict[str, Any]) -> None:
+    changes = differences(base, config)
+    before = deepcopy(changes)
+    restored = with_differences(base, changes)
+    for value in restored.values():
+        if isinstance(value, dict):
+            value["name"] = "changed"
+    assert changes == before
+
+
+def test_a_component_of_another_kind_differs_as_a_whole() -> None:
+    base = {"pooling": {"name": "mean"}, "swa": None, "optimizer": {"lr": 1, "eps": 2}}
+    config = {"pooling": {"name": "lstm", "size": 8}, "swa": {"frac": 0.5}, "optimizer": {"lr": 3, "eps": 2}}
+    assert differences(base, config) == {
+        "pooling": {"name": "lstm", "size": 8},
+        "swa": {"frac": 0.5},
+        "optimizer.lr": 3,
+    }
+    assert differences(config, base) == {"pooling": {"name": "mean"}, "swa": None, "optimizer.lr": 1}
+
+
+def test_a_plain_mapping_whose_keys_hold_dots_differs_as_a_whole() -> None:
+    base = {"loss": {"weights": {"v1.5": 1, "v2": 1}}}
+    config = {"loss": {"weights": {"v1.5": 1, "v2": 2}}}
+    assert differences(base, config) == {"loss.weights": {"v1.5": 1, "v2": 2}}
+    assert with_differences(base, differences(base, config)) == config
 
 
 def test_expand_mixes_nested_and_dotted_keys() -> None:

@@ -104,7 +104,9 @@ def test_a_running_and_an_interrupted_study(tmp_path: Path) -> None:
     assert as_lines(found, NOW) == lines
 
     interrupted = read(tmp_path / "study")
-    assert interrupted == {**found, "searched_by": None, "asked_for": None}
+    states = [{**trial, "state": "interrupted"} for trial in found["under_way"]]
+    changed = {"trials": {"interrupted": 2}, "best": states[0], "under_way": states}
+    assert interrupted == {**found, "searched_by": None, "asked_for": None, **changed}
     assert as_lines(interrupted, NOW) == [
         "study: 0 trials ended (2 interrupted)",
         "not searched now, which the same `ell-tune search` goes on with",
