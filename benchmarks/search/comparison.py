@@ -9,6 +9,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -54,6 +55,11 @@ class Result:
 def budget_fits(num_workers: int) -> int:
     """The budget in whole fits of mean cost: 60 in all, but at least four for each worker."""
     return max(60, 4 * num_workers)
+
+
+def _end_when_told() -> None:
+    """Undoes what libraries of the parent, such as Ray, make of SIGTERM: the pool ends its processes by it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Comparison:
@@ -107,7 +113,7 @@ class Comparison:
         os.environ["OMP_NUM_THREADS"] = "1"  # before a library in a child reads it
         global _running
         _running = self
-        with multiprocessing.get_context("fork").Pool(num_processes) as pool:
+        with multiprocessing.get_context("fork").Pool(num_processes, _end_when_told) as pool:
             yield from pool.imap_unordered(_run_cell, cells)
 
 
