@@ -30,8 +30,8 @@ class _CountingDisplay:
         self.running_at = time.monotonic()
         return self._display.running(plan, trials)
 
-    def changed(self, trial: TrialRecord, num_steps: int) -> None:
-        self._display.changed(trial, num_steps)
+    def changed(self, trial: TrialRecord) -> None:
+        self._display.changed(trial)
         if trial.ended is not None:
             self._readings.count_end()
         elif trial.steps:
