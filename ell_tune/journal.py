@@ -52,11 +52,21 @@ class _Journal(JournalFileBackend):
 
 
 def _with_shared_names(log: dict[str, Any]) -> dict[str, Any]:
-    if "param_name" in log:
-        log["param_name"] = sys.intern(log["param_name"])
-    elif "user_attr" in log:
-        log["user_attr"] = {sys.intern(key): value for key, value in log["user_attr"].items()}
+    """The line, with texts that other lines have too (names of parameters and fields, choices) kept once."""
+    for key in log.keys() & {"param_name", "user_attr", "user_attrs"}:
+        log[key] = _shared(log[key])
     return log
+
+
+def _shared(value: Any) -> Any:
+    match value:
+        case str():
+            return sys.intern(value)
+        case dict():
+            return {sys.intern(key): _shared(item) for key, item in value.items()}
+        case list():
+            return [_shared(item) for item in value]
+    return value
 
 
 def _share_distributions() -> None:
