@@ -4,6 +4,7 @@ What it suggests then depends on the study's trials alone, not on how often the 
 samplers keep what they must remember in the study; where that counts interruptions too, a class here does otherwise.
 """
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -112,11 +113,19 @@ def _without_conditional(search_space: Mapping[str, BaseDistribution]) -> dict[s
 
 
 class _Gp(optuna.samplers.GPSampler):
-    """Takes a failed config, whose score is infinite, for as bad as the worst that ran, without a warning each time."""
+    """Suggests the same to a trial that goes on, from which Optuna's would keep away as if it were another.
+
+    A failed config, whose score is infinite, it takes for as bad as the worst that ran, without a warning each time.
+    """
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        # What it suggested stands in the journal, in one part unless there are dozens of fields.
+        suggested = trial.system_attrs.get("gp:relative_params:0")
+        if suggested is not None and suggested.endswith("}"):
+            found: dict[str, Any] = json.loads(suggested)
+            return found
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Clip non-finite values")
             return super().sample_relative(study, trial, search_space)

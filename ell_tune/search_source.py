@@ -80,11 +80,12 @@ class SearchSource:
     def _take_in(self, frozen: FrozenTrial) -> None:
         """Counts a trial of the study as it is."""
         attributes = frozen.user_attrs
+        is_running = frozen.state == Told.RUNNING
+        self._num_started += is_running or was_started(frozen)
+        if is_running:  # be it a duplicate whose process died before it was ended
+            self._interrupted.append(frozen)
         if not was_started(frozen):
             return
-        self._num_started += 1
-        if frozen.state == Told.RUNNING:
-            self._interrupted.append(frozen)
         if CONFIG in attributes:
             self._number_of[config_key(attributes[CONFIG])] = frozen.number
         if USAGE in attributes:

@@ -153,6 +153,34 @@ def test_a_trial_killed_before_its_suggestion_was_written_gets_the_same_one(
 
 
 @every_sampler
+@pytest.mark.parametrize("num_written", [1, 3])
+def test_a_trial_killed_among_its_draws_gets_the_same_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: StrictConfig, num_written: int
+) -> None:
+    undisturbed, reference = source_of(tmp_path / "reference", config, 4)
+    run_all(undisturbed, tmp_path / "a")
+    source, study = source_of(tmp_path / "study", config, 3)
+    run_all(source, tmp_path / "b")
+    source, study = source_of(tmp_path / "study", config, 4)
+    write, left = study.storage.set_trial_param, num_written
+
+    def write_until_killed(*arguments: Any) -> None:
+        nonlocal left
+        if left == 0:
+            raise Killed
+        left -= 1
+        write(*arguments)
+
+    monkeypatch.setattr(study.storage, "set_trial_param", write_until_killed)
+    with pytest.raises(Killed):
+        source.next_job()
+    source, study = source_of(tmp_path / "study", config, 4)
+    assert len(study.optuna_study.get_trials()[3].params) == num_written
+    run_all(source, tmp_path / "b")
+    assert decisions(study) == decisions(reference)
+
+
+@every_sampler
 def test_failed_configs_and_constraints_disturb_no_sampler(tmp_path: Path, config: StrictConfig) -> None:
     limits = {"num_parameters": 80, "seconds_per_essay": 1.0}
     source, study = source_of(tmp_path / "study", config, 9, stopped_as="last_value", constraints=limits)

@@ -13,6 +13,7 @@ from studies import DEVICES_PER_TRIAL, make_source
 from ell_tune.budget import Budget, Meter
 from ell_tune.jobs import EndKind, JobEnd
 from ell_tune.records import StudyRecord, TrialState
+from ell_tune.search_source import SearchSource
 from ell_tune.trainable import Progress
 
 
@@ -307,3 +308,43 @@ def test_a_trial_killed_before_its_config_was_written_gets_the_config_it_would_h
     source, study = make_source(tmp_path / "study", Budget(num_trials=6))
     run_all(source, tmp_path / "b")
     assert outcome(study.record()) == outcome(reference_study.record())
+
+
+@pytest.mark.parametrize("fault", ["diverges", "breaks a constraint"])
+def test_a_trial_that_fails_at_a_rung_counts_there_as_it_does_after_a_restart(tmp_path: Path, fault: str) -> None:
+    settings = {"num_folds": 2, "constraints": {"num_parameters": 80}}
+    changes = {"study": settings, "enqueue": [{"x": 1.0}, {"x": 2.0}]}
+
+    def two_trials(folder: Path) -> SearchSource:
+        source, _ = make_source(folder, Budget(num_trials=3), **changes)
+        for first, second, parameters in [(0.5, 0.5, 1.0), (0.6, float("nan") if fault == "diverges" else 0.6, 100.0)]:
+            job = source.next_job()
+            assert job is not None
+            source.on_progress(job, Progress(1, 4, first), seconds=1)
+            measures = {} if fault == "diverges" else {"num_parameters": parameters}
+            source.on_progress(job, Progress(2, 4, second, measures), seconds=1)
+        return source
+
+    going_on = two_trials(tmp_path / "one")
+    two_trials(tmp_path / "two")
+    resumed, _ = make_source(tmp_path / "two", Budget(num_trials=3), **changes)
+    assert resumed.next_job() is not None  # the first trial, which goes on
+    for source in (going_on, resumed):
+        job = source.next_job()
+        assert job is not None and job.name == "trial-0002"
+        assert source.on_progress(job, Progress(1, 4, 0.55), seconds=1)
+        assert source.on_progress(job, Progress(2, 4, 0.55), seconds=1)  # the second of three
+
+
+def test_a_duplicate_whose_process_died_before_it_was_ended_is_ended_and_not_counted(tmp_path: Path) -> None:
+    _, study = make_source(tmp_path / "study", Budget(num_trials=2))
+    twice = study.optuna_study.get_trials()[1]
+    study.optuna_study.enqueue_trial(twice.system_attrs["fixed_params"], user_attrs=twice.user_attrs)
+    source, study = make_source(tmp_path / "study", Budget(num_trials=2))
+    run_all(source, tmp_path)
+    duplicate = study.optuna_study.ask()
+    duplicate.set_user_attr("duplicate_of", 1)  # and then the process dies
+    source, study = make_source(tmp_path / "study", Budget(num_trials=3))
+    run_all(source, tmp_path)
+    assert study.optuna_study.get_trials()[2].state == optuna.trial.TrialState.FAIL
+    assert [trial.number for trial in study.record().trials] == [0, 1, 3]
