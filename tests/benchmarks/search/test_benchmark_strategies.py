@@ -25,6 +25,7 @@ from ell_tune.trainable import Progress
 
 METHODS = {OURS: our_method(OURS, {}), **PEERS}
 # CQR fits its quantile models anew at every suggestion, which takes seconds.
+pytestmark = pytest.mark.filterwarnings("ignore:Define-by-run function passed")  # Ray's, where it takes over a second
 NEEDS_SYNE_TUNE = pytest.mark.skipif(find_spec("syne_tune") is None, reason="needs the extra `peers`")
 EVERY_METHOD = pytest.mark.parametrize(
     "name",
