@@ -93,7 +93,7 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
 
 def _start_actor(actor_class: type, *arguments: Any) -> ActorHandle[Any]:
     """An actor that takes no CPU from the trials, and starts again if its process or its node dies."""
-    remote_class = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(actor_class)
+    remote_class: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(actor_class)
     return cast(ActorHandle[Any], remote_class.remote(*arguments))
 
 

@@ -72,10 +72,10 @@ class SearchSource:
 
     def _clear_after_last_end(self, trials: Sequence[FrozenTrial]) -> None:
         """Removes the checkpoints of the trial that ended last: the process may have died when it had told its end."""
-        ended = [trial for trial in trials if trial.datetime_complete is not None]
+        ended = [(trial.datetime_complete, trial.number) for trial in trials if trial.datetime_complete is not None]
         if ended:
-            last = max(ended, key=lambda trial: trial.datetime_complete)
-            delete_checkpoints(ArtifactFolder(self._study.artifacts, _job_name(last.number)))
+            _, number = max(ended)
+            delete_checkpoints(ArtifactFolder(self._study.artifacts, _job_name(number)))
 
     def _take_in(self, frozen: FrozenTrial) -> None:
         """Counts a trial of the study as it is."""
