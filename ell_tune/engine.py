@@ -21,6 +21,7 @@ from ray import cloudpickle, tune
 from ray.actor import ActorHandle
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -81,6 +82,7 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
                 name="jobs",
                 storage_path=scratch,  # Tune's own bookkeeping; the study is the record
                 verbose=0,
+                callbacks=[_NoProgress()],
                 failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
                 stop=_RunStopper(run),
             ),
@@ -238,6 +240,14 @@ def _error_of(trial: Trial) -> Exception:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
+
+
+class _NoProgress(TrialProgressCallback):
+    """Stands in for the callback that Tune adds of itself, which holds every trial even when it prints none."""
+
+    def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None: ...
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None: ...
 
 
 class _RunStopper(tune.Stopper):

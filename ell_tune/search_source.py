@@ -74,8 +74,8 @@ class SearchSource:
         """Removes the checkpoints of the trial that ended last: the process may have died when it had told its end."""
         ended = [(trial.datetime_complete, trial.number) for trial in trials if trial.datetime_complete is not None]
         if ended:
-            _, number = max(ended)
-            delete_checkpoints(ArtifactFolder(self._study.artifacts, _job_name(number)))
+            _, last_number = max(ended)
+            delete_checkpoints(ArtifactFolder(self._study.artifacts, _job_name(last_number)))
 
     def _take_in(self, frozen: FrozenTrial) -> None:
         """Counts a trial of the study as it is."""

@@ -7,7 +7,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ell_tune.disk import needs_to_write
 from ell_tune.errors import BadConfig, UserError
 from ell_tune.folds import Folds
 from ell_tune.jobs import Job
+from ell_tune.peak_memory import forget_peak, peak_memory
 from ell_tune.trainable import FoldData, FoldResult, Progress, load_trainable
 
 RESULT_ITEM = "result"  # score and out-of-fold predictions of a finished job
@@ -111,6 +112,7 @@ def run_job(config: Mapping[str, Any], workload: Workload, prepared_essays: Acto
     os.environ["OMP_NUM_THREADS"] = str(num_threads)
     job = Job(**config["job"])
     _show_in_dashboard(job.name)
+    forget_peak()
     try:
         score = _fit(job, workload, prepared_essays)
     except (BadConfig, InvalidConfig) as error:
@@ -168,6 +170,7 @@ class _Reporter:
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
         seconds, self._last = now - self._last, now
+        progress = replace(progress, metrics={**peak_memory(), **progress.metrics})
         # Blocks until the driver has decided; a stopped job ends here with SystemExit.
         tune.report({"progress": progress, "seconds": seconds})
         _show_in_dashboard(f"{self._job_name} step {progress.step}/{progress.num_steps}")

@@ -1,4 +1,4 @@
-"""What a driver process has used so far, read each time a number of trials has ended."""
+"""What a driver process has used so far, read each time that a number of trials has ended."""
 
 import json
 import os
@@ -16,7 +16,7 @@ class Reading:
     reports: int
     wall_seconds: float
     cpu_seconds: float  # of all threads of the driver process
-    resident_mb: float
+    resident_mib: float
 
 
 class Readings:
@@ -26,7 +26,7 @@ class Readings:
         self._marks = set(marks)
         self._trials = self._reports = 0
         self._wall, self._cpu = time.monotonic(), time.process_time()
-        self.taken = [self._read()]
+        self._taken = [self._read()]
 
     def count_report(self) -> None:
         self._reports += 1
@@ -34,15 +34,20 @@ class Readings:
     def count_end(self) -> None:
         self._trials += 1
         if self._trials in self._marks:
-            self.taken.append(self._read())
-
-    def _read(self) -> Reading:
-        resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        wall, cpu = time.monotonic() - self._wall, time.process_time() - self._cpu
-        return Reading(self._trials, self._reports, wall, cpu, resident / 2**20)
+            self._taken.append(self._read())
 
     def write(self, path: Path) -> None:
-        path.write_text(json.dumps([asdict(reading) for reading in self.taken]))
+        path.write_text(json.dumps([asdict(reading) for reading in self._taken]))
+
+    def _read(self) -> Reading:
+        num_pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return Reading(
+            trials=self._trials,
+            reports=self._reports,
+            wall_seconds=time.monotonic() - self._wall,
+            cpu_seconds=time.process_time() - self._cpu,
+            resident_mib=num_pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+        )
 
 
 def read_readings(path: Path) -> list[Reading]:

@@ -8,7 +8,10 @@ Heavy imports (Ray, torch) stay inside the verbs that need them, so that `--help
 
 import sys
 
-from ell_tune.cli import model_verbs, study_verbs
+from ell_tune.cli import study_verbs  # its verbs come first in --help
+
+# isort: split
+from ell_tune.cli import model_verbs
 from ell_tune.cli.app import app
 from ell_tune.cli.options import err_console
 from ell_tune.errors import Interrupted, UserError

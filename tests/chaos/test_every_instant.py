@@ -14,7 +14,7 @@ from plain_engine import run_all
 from searches import decisions
 from studies import make_source
 
-from ell_tune.search import Budget
+from ell_tune.budget import Budget
 from ell_tune.study import Study
 
 BUDGET = Budget(num_trials=9)

@@ -8,8 +8,8 @@ from plain_engine import run_all
 from searches import Searches, check_nothing_counted_twice, checkpoints
 from studies import SPACE, make_source
 
+from ell_tune.budget import Budget
 from ell_tune.records import TrialState
-from ell_tune.search import Budget
 from ell_tune.study import Study, open_study
 
 NOT_FINITE = {

@@ -21,7 +21,8 @@ from ell_tune.csv_table import to_csv
 from ell_tune.data import FB3_TARGETS, DataConfig, read_labelled
 from ell_tune.study import open_study
 
-VERBS = ["search", "leaderboard", "report", "export", "retrain", "predict", "score", "sample-data"]
+STUDY_VERBS = ["search", "leaderboard", "status", "enqueue", "report", "export"]
+VERBS = [*STUDY_VERBS, "retrain", "predict", "score", "sample-data"]
 
 
 @pytest.fixture
@@ -163,7 +164,9 @@ def test_a_signal_while_it_says_how_to_go_on_is_not_heard(
     assert code == 130 and err.startswith("Interrupted. The same command goes on")
 
 
-def test_a_study_goes_on_only_with_its_own_essays_and_space(run: Run, tmp_path: Path, ray_address: str) -> None:
+def test_a_study_goes_on_with_an_edited_space_but_only_with_its_own_essays(
+    run: Run, tmp_path: Path, ray_address: str
+) -> None:
     run("sample-data", "--essays", 20, "--seed", 1, "--out", tmp_path / "a")
     run("sample-data", "--essays", 20, "--seed", 2, "--out", tmp_path / "b")
     space = write_space(tmp_path / "space.yaml")
@@ -174,12 +177,16 @@ def test_a_study_goes_on_only_with_its_own_essays_and_space(run: Run, tmp_path: 
     assert "2 trials in" in out and "Next: ell-tune leaderboard" in out
     assert [trial.config["y"] for trial in open_study(tmp_path / "study").record().trials] == [2, 2]
 
-    code, _, err = run("search", space, *train, "--trials", 3)
-    assert code == 2 and "the sections base, search differ from those of" in err
+    code, out, err = run("search", space, *train, "--trials", 3)
+    assert code == 0, err
+    assert "The space file has changed (base, search). All trials of the study fit it." in out
+    assert "3 trials in" in out
+    code, _, err = run("search", space, *train, "--trials", 4, "--set", "study.seed=7")
+    assert code == 2 and "but not with another study.seed" in err
     train[1] = tmp_path / "b" / "train.csv"
-    code, _, err = run("search", space, *train, "--trials", 3, "--set", "y=2")
+    code, _, err = run("search", space, *train, "--trials", 4)
     assert code == 2 and "a study goes on with the essays that it began with" in err
-    assert len(open_study(tmp_path / "study").record().trials) == 2
+    assert len(open_study(tmp_path / "study").record().trials) == 3
 
 
 def test_a_search_that_is_refused_at_once_leaves_no_study_behind(run: Run, tmp_path: Path, ray_address: str) -> None:

@@ -251,8 +251,8 @@ def test_tells_a_mistake_with_its_setting(load: Load, setting: str, message: str
         ("shape.powr=3", "there is no field shape.powr. Did you mean shape.power or shape or shape.name?"),
         ("study.sed=1", "there is no field study.sed. Did you mean study.seed or study.scheduler or study.fold?"),
         ("bonus.zzz=1", "there is no field bonus.zzz. Did you mean bonus or bonus.amount?"),
-        ("zzz=1", "there is no field zzz. The choices are x, y, shape, bonus, evaluations, seconds_per_step, fault, trace, "
-         "data, study, tracking."),
+        ("zzz=1", "there is no field zzz. The choices are x, y, shape, bonus, evaluations, seconds_per_step, fault, "
+         "trace, data, study, tracking."),
     ],
 )  # fmt: skip
 def test_a_setting_of_no_field_names_what_could_be_typed(load: Load, setting: str, message: str) -> None:

@@ -21,6 +21,9 @@ RICH: dict[str, Any] = {
 }
 
 
+TIMED = {"tokens_per_second", "seconds_per_essay"}  # metrics that no two fits share
+
+
 class Stop(BaseException):
     """What the platform raises inside `report` to end a fit."""
 
@@ -42,9 +45,7 @@ def run(
 
 
 def without_throughput(curve: list[Progress]) -> list[Progress]:
-    return [
-        replace(p, metrics={name: v for name, v in p.metrics.items() if name != "tokens_per_second"}) for p in curve
-    ]
+    return [replace(p, metrics={name: v for name, v in p.metrics.items() if name not in TIMED}) for p in curve]
 
 
 def assert_resumes_at_every_evaluation(

@@ -1,6 +1,6 @@
 """Every hyperparameter of the regressor: the configs of its parts, each declared beside what it steers."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ell_tune.config import StrictConfig, or_off
 from trainables.regressor.averaging.averages import EmaConfig, SwaConfig
@@ -76,6 +76,15 @@ class Config(EncoderConfig):
         default=PseudoConfig(), description="pre-training on pseudo-labels where the run has any (--pseudo), or off"
     )
     training: TrainingConfig = Field(default=TrainingConfig(), description="epochs, batches, evaluations, precision")
+
+    @model_validator(mode="after")
+    def _soup_has_ingredients(self) -> "Config":
+        if self.soup is not None and self.training.evaluations == 1:
+            raise ValueError(
+                "soup averages the weights of at least two evaluations, but training.evaluations is 1; raise it, or "
+                "set soup to off"
+            )
+        return self
 
     @property
     def encoders(self) -> dict[str, EncoderConfig]:

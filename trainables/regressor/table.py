@@ -77,7 +77,7 @@ def _cells(row: ParameterRow) -> tuple[str, ...]:
     return (
         row.part,
         f"{row.lr:.3g}",
-        f"{row.weight_decay:.3g}",
+        f"{row.prior_decay:.3g} to prior" if row.prior_decay else f"{row.weight_decay:.3g}",
         {0.0: "no", math.inf: "yes"}.get(row.frozen_epochs, f"{row.frozen_epochs:.0f} epochs"),
         f"{sum(parameter.numel() for parameter in row.parameters.values()):,}",
         f"{first} and {len(others)} more" if others else first,

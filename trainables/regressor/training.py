@@ -58,7 +58,7 @@ def _fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: 
     pretrain(config, fold_data, fit)
 
     scheduled_factor = learning_rate_factor(config.schedule, plan.num_steps)
-    adversary = make_adversary(config.adversarial, state.model, plan.num_steps)
+    adversary = make_adversary(config.adversarial, state.model, state.loss, plan.num_steps)
     interval = _Interval(state)
     for step in range(state.step, plan.num_steps):
         if freeze_parameters(fit.table, plan.epoch(step)):
@@ -108,7 +108,10 @@ def _evaluate(config: Config, fold_data: FoldData, fit: Fit) -> tuple[float, dic
             raise _diverged("score", state.step)
         return candidate
 
-    candidates = {name: scored(model) for name, model in {"raw": state.model, **state.averages.models()}.items()}
+    started = time.perf_counter()
+    candidates = {"raw": scored(state.model)}
+    seconds = time.perf_counter() - started
+    candidates |= {name: scored(model) for name, model in state.averages.models().items()}
     if state.soup is not None:
         state.soup.offer(state.model, candidates["raw"].score, state.step)
         if (soup := state.soup.cook(state.model, scored)) is not None:
@@ -116,6 +119,8 @@ def _evaluate(config: Config, fold_data: FoldData, fit: Fit) -> tuple[float, dic
     best = min(candidates.values(), key=lambda candidate: candidate.score)
     state.consider(best.model, best.score, best.oof_MC)
     metrics = {f"rmse_{target}": float(value) for target, value in zip(fold_data.targets, best.rmse_C, strict=True)}
+    metrics["num_parameters"] = float(sum(parameter.numel() for parameter in state.model.parameters()))
+    metrics["seconds_per_essay"] = seconds / len(labels_MC)  # without what frozen layers say, if that is kept
     return best.score, metrics | {f"score_{name}": candidate.score for name, candidate in candidates.items()}
 
 

@@ -78,6 +78,11 @@ def test_configs_that_do_not_fit_the_model(
         ({"swa": {"start_frac": 1.0}}, "swa.start_frac: .*less than or equal to 0.99"),
         ({"training": {"micro_batch_size": 64}}, "training: .*at most batch_size, but they are 64 and 8"),
         ({"training": {"batchsize": 4}}, "training.batchsize: there is no such field"),
+        (
+            {"soup": {}, "training": {"evaluations": 1}},
+            "soup averages .* two evaluations, .*evaluations is 1; raise it",
+        ),
+        ({"text": {"paragraph_end_token": "[PARAGRAPH]"}}, "text: paragraph_end_token must be another .*'.PARAGRAPH.'"),
     ],
 )
 def test_illegal_configs_are_named(values: dict[str, Any], message: str) -> None:

@@ -48,8 +48,13 @@ def test_a_fit_learns_and_reports_what_it_says(
     # 80 steps of a cosine from 1e-2; the first evaluation follows step 16.
     assert curve[0].metrics["lr"] == pytest.approx(1e-2 * 0.5 * (1 + math.cos(math.pi * 15 / 80)))
     assert set(curve[0].metrics) == {
-        *("train_loss", "tokens_per_second", "lr", "micro_batch_size", "rmse_reasons", "rmse_praise", "score_raw")
+        *("train_loss", "tokens_per_second", "lr", "micro_batch_size", "rmse_reasons", "rmse_praise", "score_raw"),
+        *("num_parameters", "seconds_per_essay"),
     }
+    assert 0 < curve[0].metrics["seconds_per_essay"] < 10
+    weights = load_file(result.weights_dir / "model.safetensors")
+    num_means = 2  # of the targets, which are no parameters
+    assert curve[0].metrics["num_parameters"] == sum(weight.numel() for weight in weights.values()) - num_means
     assert curve[0].metrics["micro_batch_size"] == config.training.batch_size
 
 

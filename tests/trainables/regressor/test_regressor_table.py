@@ -40,6 +40,29 @@ def test_the_table_as_text(tiny_deberta: Path) -> None:
     ]
 
 
+def test_decay_towards_pretrained_weights_is_in_the_table(tiny_deberta: Path) -> None:
+    config = Config.model_validate(
+        {
+            "backbone": {"name": str(tiny_deberta)},
+            "optimizer": {"weight_decay": 0.02},
+            "reinit": {"num_layers": 1},
+            "prior_decay": {"strength": 0.05},
+        }
+    )
+    found = [(row.part, row.weight_decay, row.prior_decay) for row in table_of(config, ("a", "b"))]
+    assert found == [
+        ("head", 0.02, 0.0),
+        ("head", 0.0, 0.0),
+        ("layer 2", 0.02, 0.0),
+        ("layer 2", 0.0, 0.0),
+        ("layer 1", 0.0, 0.05),
+        ("layer 1", 0.0, 0.0),
+        ("embeddings", 0.0, 0.05),
+        ("embeddings", 0.0, 0.0),
+    ]
+    assert "layer 1       2e-05  0.05 to prior  no" in render_table(table_of(config, ("a", "b")))
+
+
 def test_the_command_prints_the_table_of_an_exported_config(
     tmp_path: Path, tiny_deberta: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

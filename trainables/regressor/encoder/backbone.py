@@ -25,6 +25,7 @@ from ell_tune.config import StrictConfig
 from ell_tune.errors import BadConfig, UserError
 from trainables.regressor.encoder.backbone_folder import find_backbone_folder, one_line
 from trainables.regressor.encoder.disentangled_attention import accelerate_attention
+from trainables.regressor.encoder.layers import FAMILIES
 
 
 class BackboneNameConfig(StrictConfig):
@@ -87,16 +88,11 @@ def load_backbone(
     new token is no outlier.
 
     Raises:
-        BadConfig: it has fewer positions than `max_length`, or fewer layers than `backbone.num_layers`.
-        UserError: it cannot be found or read, lacks weights, or is of a family without one stack of encoder layers.
+        BadConfig: it has fewer positions than `max_length`, or fewer layers than `backbone.num_layers`, or cannot
+            recompute its activations.
+        UserError: it cannot be found or read, lacks weights, or is of a family that is not in `FAMILIES`.
     """
     backbone = _load_pretrained(config)
-    if not isinstance(getattr(getattr(backbone, "encoder", None), "layer", None), nn.ModuleList):
-        raise UserError(
-            f"backbone.name: an encoder of the BERT kind is needed, with its layers in `encoder.layer` "
-            f"(bert, roberta, deberta, deberta-v2/v3, electra, mpnet, longformer), but {config.name!r} is a "
-            f"{backbone.config.model_type}. Choose one of those."
-        )
     _check_positions(backbone, config.name, max_length)
     _embed_added_tokens(backbone, vocab_size, added_token_ids)
     if config.fast_attention:
@@ -105,8 +101,14 @@ def load_backbone(
 
 
 def empty_backbone(config: BackboneConfig, folder: Path) -> PreTrainedModel:
-    """An encoder of the architecture in `folder`/config.json, its weights still to be loaded; run as `config` says."""
+    """An encoder of the architecture in `folder`/config.json, its weights still to be loaded; run as `config` says.
+
+    Raises:
+        BadConfig: it has fewer layers than `backbone.num_layers`.
+        UserError: it is of a family that is not in `FAMILIES`.
+    """
     architecture = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    _check_family(architecture, config.name)
     _drop_top_layers(architecture, config)
     backbone = _model_class(architecture)(architecture, **_without_pooler(architecture))
     assert isinstance(backbone, PreTrainedModel)
@@ -120,6 +122,7 @@ def _load_pretrained(config: BackboneConfig) -> PreTrainedModel:
     with _quiet():
         try:
             architecture = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            _check_family(architecture, config.name)
             _set_dropouts(architecture, config.dropout)
             _drop_top_layers(architecture, config)
             backbone, loading = AutoModel.from_pretrained(
@@ -143,10 +146,29 @@ def _load_pretrained(config: BackboneConfig) -> PreTrainedModel:
             f"{len(missing)} of them (the first is {missing[0]}). Its weights belong to another architecture "
             f"than its config.json; choose another backbone."
         )
-    if config.gradient_checkpointing:
-        backbone.activation_checkpointing_enable()
     assert isinstance(backbone, PreTrainedModel)
+    if config.gradient_checkpointing:
+        _recompute_activations(backbone, config.name)
     return backbone
+
+
+def _check_family(architecture: PreTrainedConfig, name: str) -> None:
+    if architecture.model_type not in FAMILIES:
+        raise UserError(
+            f"backbone.name: an encoder of one of the families {', '.join(FAMILIES)} (DeBERTa-v3 is a deberta-v2) is "
+            f"needed, whose hidden states are known to be right here, but {name!r} is a {architecture.model_type}. "
+            f"Choose one of those."
+        )
+
+
+def _recompute_activations(backbone: PreTrainedModel, name: str) -> None:
+    if not backbone.supports_gradient_checkpointing:
+        raise BadConfig(
+            f"backbone.gradient_checkpointing: true needs a backbone that can recompute its activations, but "
+            f"{name!r} is a {backbone.config.model_type}, for which transformers cannot. Set it to false, or choose "
+            f"another backbone."
+        )
+    backbone.activation_checkpointing_enable()
 
 
 def _set_dropouts(architecture: PreTrainedConfig, dropout: float) -> None:

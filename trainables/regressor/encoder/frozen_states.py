@@ -113,8 +113,11 @@ def _num_frozen_layers(encoder: PooledEncoder) -> int:
 
 
 def _architecture(encoder: PooledEncoder) -> str:
-    # How many layers there are above changes nothing below.
-    return json.dumps({**encoder.backbone.config.to_dict(), "num_hidden_layers": None}, sort_keys=True, default=str)
+    # How many layers there are above changes nothing below. Classes tell which code computes (`fast_attention`), which
+    # the last bits depend on.
+    config = {**encoder.backbone.config.to_dict(), "num_hidden_layers": None}
+    classes = sorted({type(module).__qualname__ for module in encoder.backbone.modules()})
+    return json.dumps([config, classes], sort_keys=True, default=str)
 
 
 def _keys(encoder: PooledEncoder, essays: TokenisedEssays, num_layers: int, precision: Precision) -> list[str]:

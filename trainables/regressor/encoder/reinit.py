@@ -45,12 +45,17 @@ def reinitialise_top_layers(backbone: PreTrainedModel, config: ReinitConfig) -> 
 
 def trained_from_pretrained(backbone: PreTrainedModel, config: ReinitConfig) -> set[nn.Parameter]:
     """The backbone's parameters that are trained, and that `reinitialise_top_layers` leaves alone."""
+    return {parameter for parameter in pretrained_parameters(backbone, config) if parameter.requires_grad}
+
+
+def pretrained_parameters(backbone: PreTrainedModel, config: ReinitConfig) -> set[nn.Parameter]:
+    """The backbone's parameters that `reinitialise_top_layers` leaves alone."""
     redrawn = {
         parameter
         for module in _reinitialised_modules(backbone, config)
         for parameter in module.parameters(recurse=False)
     }
-    return {parameter for parameter in backbone.parameters() if parameter.requires_grad} - redrawn
+    return set(backbone.parameters()) - redrawn
 
 
 def _reinitialised_modules(backbone: PreTrainedModel, config: ReinitConfig) -> list[nn.Module]:

@@ -51,6 +51,11 @@ class TextConfig(StrictConfig):
             raise ValueError(
                 f"paragraph_end_token needs a paragraph_token, but they are {self.paragraph_end_token!r} and null"
             )
+        if self.paragraph_end_token is not None and self.paragraph_end_token == self.paragraph_token:
+            raise ValueError(
+                f"paragraph_end_token must be another token than paragraph_token, but both are "
+                f"{self.paragraph_token!r}; set it to off for one token between two paragraphs"
+            )
         return self
 
 

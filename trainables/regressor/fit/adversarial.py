@@ -6,7 +6,7 @@ float16's loss scaling needs no undoing here.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ell_tune.config import StrictConfig, one_of
 from ell_tune.errors import BadConfig
 from trainables.regressor.encoder.pooled_encoder import PooledEncoder
+from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
 from trainables.regressor.optimization.schedule import first_step
 
@@ -83,9 +84,9 @@ class Adversary(ABC):
 
 
 def make_adversary(
-    config: AwpConfig | FgmConfig | SiftConfig | None, model: Regressor, num_steps: int
+    config: AwpConfig | FgmConfig | SiftConfig | None, model: Regressor, loss: Loss, num_steps: int
 ) -> Adversary | None:
-    """The method that a config asks for, on a model whose frozen parameters are frozen already.
+    """The method that a config asks for, on a model whose frozen parameters are frozen already, and its loss.
 
     Raises:
         BadConfig: it perturbs the word embeddings, and they are frozen.
@@ -94,7 +95,7 @@ def make_adversary(
         case None:
             return None
         case AwpConfig():
-            return Awp(config, model, num_steps)
+            return Awp(config, [*model.parameters(), *loss.parameters()], num_steps)
         case FgmConfig():
             return Fgm(config, model, num_steps)
         case SiftConfig():
@@ -109,17 +110,19 @@ class Awp(Adversary):
     the update is the gradient of the perturbed loss alone. Takes another copy of the trained matrices in memory.
     """
 
-    def __init__(self, config: AwpConfig, model: Regressor, num_steps: int) -> None:
+    def __init__(self, config: AwpConfig, parameters: Sequence[nn.Parameter], num_steps: int) -> None:
+        """`parameters` are all that get a gradient, the loss's own too: its plain gradient must not be left on any."""
         self.start_step = first_step(config.start_frac, num_steps)
         self._config = config
-        self._model = model
+        self._parameters = parameters
 
     def accumulate(self, accumulate: AccumulateGradients) -> tuple[Tensor, int]:
         loss, num_tokens = accumulate()
-        matrices = [p for p in self._model.parameters() if p.grad is not None and p.ndim >= 2]
+        matrices = [p for p in self._parameters if p.grad is not None and p.ndim >= 2]
         assert matrices  # before a backward pass, or after zero_grad, this method would silently do nothing
         with moved(matrices, self._displacement):
-            self._model.zero_grad(set_to_none=True)
+            for parameter in self._parameters:
+                parameter.grad = None
             accumulate()
         return loss, num_tokens
 
@@ -134,7 +137,7 @@ class Fgm(Adversary):
 
     Miyato et al. (2017), Adversarial Training Methods for Semi-Supervised Text Classification, in the form of FB3: the
     norm is that of the whole matrix's gradient, in which only the rows of the window's tokens are not 0. Each encoder's
-    embeddings move by `eps`.
+    embeddings move by `eps`. The update is the gradient of both losses, also for the parameters of a learned loss.
     """
 
     def __init__(self, config: FgmConfig, model: Regressor, num_steps: int) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from ell_tune.errors import told_under
 from trainables.regressor.config import Config, path_of
 from trainables.regressor.encoder.layers import parameter_depth
+from trainables.regressor.encoder.reinit import pretrained_parameters
 from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
 from trainables.regressor.optimization.optimizers import ParameterGroups
@@ -25,7 +26,8 @@ class ParameterRow:
 
     part: str  # "head" (with poolings and norms), "layer 12" … "layer 1", "embeddings", "second layer 6" …, "loss"
     lr: float  # the peak of its schedule
-    weight_decay: float
+    weight_decay: float  # towards 0
+    prior_decay: float  # towards the pretrained weights, in place of the other; as `decay_towards` sets it up
     frozen_epochs: float  # so many from the start: 0 where it is never frozen, infinite where always
     parameters: Mapping[str, nn.Parameter]  # by their names in the model or the loss
 
@@ -43,7 +45,7 @@ def parameter_table(model: Regressor, loss: Loss, config: Config) -> list[Parame
     head = {name: parameter for name, parameter in model.named_parameters() if name not in inside_encoders}
     rows = [*_rows("head", config.optimizer.head_lr, 0.0, head, config.optimizer.weight_decay), *encoder_rows]
     if config.loss.uncertainty is not None:
-        rows.append(ParameterRow("loss", config.loss.uncertainty.lr, 0.0, 0.0, dict(loss.named_parameters())))
+        rows.append(ParameterRow("loss", config.loss.uncertainty.lr, 0.0, 0.0, 0.0, dict(loss.named_parameters())))
     return rows
 
 
@@ -78,12 +80,20 @@ def _encoder_rows(name: str, model: Regressor, config: Config) -> list[Parameter
         full_name = f"encoders.{name}.backbone.{inner_name}"
         by_depth.setdefault(parameter_depth(inner_name), {})[full_name] = parameter
     prefix = "" if name == "first" else f"{name} "
+    pretrained = pretrained_parameters(encoder.backbone, encoder_config.reinit)
     rows = []
     for depth, parameters in sorted(by_depth.items(), reverse=True):
         with told_under(path_of(name)):
             lr = encoder_config.optimizer.peak(depth, encoder.num_layers)
         part = prefix + (f"layer {depth}" if depth else "embeddings")
-        rows += _rows(part, lr, encoder_config.freeze.epochs(depth), parameters, config.optimizer.weight_decay)
+        frozen_epochs = encoder_config.freeze.epochs(depth)
+        drawn_back: dict[str, nn.Parameter] = {}
+        if config.prior_decay is not None and math.isfinite(frozen_epochs):
+            drawn_back = {key: p for key, p in parameters.items() if p.ndim >= 2 and p in pretrained}
+        if drawn_back and config.prior_decay is not None:
+            rows.append(ParameterRow(part, lr, 0.0, config.prior_decay.strength, frozen_epochs, drawn_back))
+        others = {key: parameter for key, parameter in parameters.items() if key not in drawn_back}
+        rows += _rows(part, lr, frozen_epochs, others, config.optimizer.weight_decay)
     return rows
 
 
@@ -94,7 +104,7 @@ def _rows(
     matrices = {name: parameter for name, parameter in parameters.items() if parameter.ndim >= 2}
     vectors = {name: parameter for name, parameter in parameters.items() if name not in matrices}
     return [
-        ParameterRow(part, lr, decay, frozen_epochs, alike)
+        ParameterRow(part, lr, decay, 0.0, frozen_epochs, alike)
         for decay, alike in ((weight_decay, matrices), (0.0, vectors))
         if alike
     ]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fits import assert_resumes_at_every_evaluation, run
 
 from ell_tune.trainable import FoldData
@@ -54,6 +55,28 @@ def test_every_average_is_scored_from_its_start(
         {"score_raw", "score_ema", "score_soup"},
         {"score_raw", "score_ema", "score_soup", "score_swa"},
     ]
+
+
+def test_averages_hold_every_steps_weights_the_last_ones_included(
+    make_config: MakeConfig, make_fold_data: MakeFoldData, make_checkpoints: MakeCheckpoints
+) -> None:
+    # An evaluation, and so a checkpoint, after each of eight steps: the averages by hand from what those hold.
+    config = make_config(
+        **HIGH_RATE, swa={"start_frac": 0.5}, ema={"decay": 0.6, "start_frac": 0.5}, training={"evaluations": 8}
+    )
+    checkpoints = make_checkpoints()
+    run(config, make_fold_data(config), checkpoints)
+    states = [torch.load(folder / "state.pt", weights_only=True) for folder in checkpoints.saved]
+    name = "head.output.weight"
+    values = [state["model"][name] for state in states[4:]]
+    exponential = values[0]
+    for value in values[1:]:
+        exponential = 0.6 * exponential + 0.4 * value
+    averages = states[-1]["averages"]
+    assert {key: average["num_averaged"] for key, average in averages.items()} == {"swa": 4, "ema": 4}
+    torch.testing.assert_close(averages["swa"]["model"][name], torch.stack(values).mean(dim=0))
+    torch.testing.assert_close(averages["ema"]["model"][name], exponential)
+    assert (values[-1] - values[-2]).abs().max() > 1e-2  # the last step can be seen
 
 
 @pytest.mark.parametrize("name", ["swa", "ema", "soup"])

@@ -9,10 +9,23 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import BertConfig, BertModel, GPT2Config, RobertaConfig, RobertaModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    MegatronBertConfig,
+    MegatronBertModel,
+    MPNetConfig,
+    MPNetModel,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaModel,
+    RobertaPreLayerNormConfig,
+    RobertaPreLayerNormModel,
+)
 
 from ell_tune.errors import BadConfig, UserError
-from trainables.regressor.encoder.backbone import BackboneConfig, load_backbone, load_tokenizer
+from trainables.regressor.encoder.backbone import BackboneConfig, empty_backbone, load_backbone, load_tokenizer
 from trainables.regressor.encoder.backbone_folder import find_backbone_folder
 from trainables.regressor.encoder.layers import parameter_depth
 
@@ -187,8 +200,31 @@ def test_a_decoder_is_refused(tmp_path: Path) -> None:
     from transformers import GPT2Model
 
     GPT2Model(GPT2Config(vocab_size=30, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="an encoder of the BERT kind is needed.*is a gpt2"):
+    with pytest.raises(UserError, match="an encoder of one of the families bert, .*is a gpt2"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "model"),
+    [(MegatronBertConfig, MegatronBertModel), (RobertaPreLayerNormConfig, RobertaPreLayerNormModel)],
+)
+def test_a_family_with_a_norm_on_top_is_refused(
+    tmp_path: Path, architecture: Any, model: type[PreTrainedModel]
+) -> None:
+    # Their layers are in `encoder.layer` as well, but the last hidden state is not the last layer's output.
+    model(architecture(**BERT_SIZES)).save_pretrained(tmp_path)
+    message = f"^backbone.name: .* bert, roberta, .* is a {architecture.model_type}. Choose one of those"
+    with pytest.raises(UserError, match=message):
+        load(tmp_path)
+    with pytest.raises(UserError, match=message):
+        empty_backbone(BackboneConfig(name=str(tmp_path)), tmp_path)
+
+
+def test_a_family_that_cannot_recompute_activations(tmp_path: Path) -> None:
+    MPNetModel(MPNetConfig(**BERT_SIZES)).save_pretrained(tmp_path)
+    assert load(tmp_path).config.model_type == "mpnet"
+    with pytest.raises(BadConfig, match="^backbone.gradient_checkpointing: true .* is a mpnet.*Set it to false"):
+        load(tmp_path, gradient_checkpointing=True)
 
 
 def test_code_from_a_hub_is_never_run(tmp_path: Path) -> None:

@@ -209,6 +209,17 @@ def test_only_what_states_follow_from_names_them(
     assert len(list(state_folder.rglob("*.states"))) == num_files
 
 
+def test_another_way_to_compute_attention_has_states_of_its_own(
+    make_config: Callable[..., Config], make_fold_data: Callable[..., FoldData], state_folder: Path
+) -> None:
+    # The two differ in their last bits: a fit must not depend on which of them another fit has left behind.
+    for fast_attention in (True, False):
+        config = make_config(freeze=FROZEN, backbone={"fast_attention": fast_attention})
+        fold_data = make_fold_data(config)
+        states_of(frozen_model(config, fold_data), fold_data)
+    assert len(list(state_folder.rglob("*.states"))) == 2
+
+
 @pytest.mark.parametrize("freeze", [{}, {"embeddings": True}, {"num_layers": 1}], ids=str)
 def test_nothing_is_kept_where_nothing_is_gained(
     make_config: Callable[..., Config], make_fold_data: Callable[..., FoldData], freeze: dict[str, Any]

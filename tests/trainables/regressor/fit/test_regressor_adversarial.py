@@ -18,7 +18,7 @@ from trainables.regressor.encoder.precision import Precision
 from trainables.regressor.encoder.reader import EssayReader
 from trainables.regressor.fit.adversarial import AdversarialConfig, Adversary, Awp, AwpConfig, make_adversary, moved
 from trainables.regressor.fit.gradients import accumulate_gradients
-from trainables.regressor.losses import Loss
+from trainables.regressor.losses import Loss, LossConfig
 from trainables.regressor.model import Regressor
 from trainables.regressor.optimization.parameter_groups import freeze_parameters, parameter_table
 
@@ -74,7 +74,7 @@ def window(make_config: Callable[..., Config], make_fold_data: Callable[..., Fol
 
 def make_method(name: str, model: Regressor, **fields: Any) -> Adversary:
     config = TypeAdapter(AdversarialConfig).validate_python(METHODS[name] | fields)
-    adversary = make_adversary(config, model, num_steps=4)
+    adversary = make_adversary(config, model, Loss(LossConfig(), ("a", "b"), (1.0, 5.0)), num_steps=4)
     assert adversary is not None
     return adversary
 
@@ -172,7 +172,7 @@ def test_awp_by_hand() -> None:
     weight = nn.Parameter(torch.tensor([[3.0, 4.0]]))
     weight.grad = torch.tensor([[0.0, 2.0]])
     for eps, expected in [(1.0, 4.5), (0.08, 4.32)]:
-        awp = Awp(AwpConfig(lr=0.1, eps=eps), nn.Module(), num_steps=1)  # type: ignore[arg-type]  # not touched here
+        awp = Awp(AwpConfig(lr=0.1, eps=eps), [weight], num_steps=1)
         with moved([weight], awp._displacement):
             assert weight.flatten().tolist() == pytest.approx([3.0, expected])
         assert weight.flatten().tolist() == [3.0, 4.0]

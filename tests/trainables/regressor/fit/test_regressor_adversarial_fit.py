@@ -4,12 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from fits import assert_resumes_at_every_evaluation, run
 
 from ell_tune.config import validate
 from ell_tune.errors import BadConfig
 from ell_tune.trainable import FoldData, Progress
 from trainables.regressor import Config
+from trainables.regressor.fit.adversarial import make_adversary
+from trainables.regressor.fit.starting import start_fit
 
 MakeConfig = Callable[..., Config]
 MakeFoldData = Callable[..., FoldData]
@@ -49,6 +52,39 @@ def test_a_resumed_fit_attacks_as_if_never_stopped(
     training = {"micro_batch_size": 3, "precision": precision}
     config = make_config(**DROPOUT | {"training": training}, adversarial=METHODS[name] | {"start_frac": 0.3})
     assert_resumes_at_every_evaluation(config, make_fold_data(config), make_checkpoints)
+
+
+@pytest.mark.parametrize(
+    ("method", "num_losses"),
+    [
+        ({"name": "awp", "lr": 1e-6, "eps": 1e-5}, 1),  # the perturbed loss alone
+        ({"name": "fgm", "eps": 1e-3}, 2),  # the plain one and the perturbed one
+        ({"name": "sift", "lr": 0.5, "init": 0.1}, 1),  # what it adds knows no uncertainties
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "",
+)
+def test_a_learned_loss_has_the_gradient_of_the_losses_that_the_weights_have(
+    make_config: MakeConfig,
+    make_fold_data: MakeFoldData,
+    make_checkpoints: MakeCheckpoints,
+    method: dict[str, Any],
+    num_losses: int,
+) -> None:
+    # Perturbations too small to change the loss: only how often it is counted shows.
+    config = make_config(loss={"uncertainty": {}}, adversarial=method | {"start_frac": 0.0})
+    fold_data = make_fold_data(config)
+    fit = start_fit(config, fold_data, make_checkpoints())
+    uncertainty_C = fit.state.loss.log_variance_C
+    accumulate = fit.accumulation(fold_data, fit.plan.micro_batches(0, 8))
+    accumulate()
+    assert uncertainty_C is not None and uncertainty_C.grad is not None
+    plain_C = uncertainty_C.grad.clone()
+    fit.state.optimizer.zero_grad()
+    adversary = make_adversary(config.adversarial, fit.state.model, fit.state.loss, fit.plan.num_steps)
+    assert adversary is not None
+    adversary.accumulate(accumulate)
+    assert plain_C.abs().min() > 1e-3
+    torch.testing.assert_close(uncertainty_C.grad, num_losses * plain_C, rtol=1e-2, atol=0)
 
 
 def test_fgm_with_frozen_embeddings_is_a_bad_config(

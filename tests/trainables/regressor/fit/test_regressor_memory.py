@@ -87,7 +87,7 @@ def test_weights_are_those_of_an_undisturbed_fit(
     torch.testing.assert_close(weights(result), weights(undisturbed), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.slow)])  # emulated on a CPU
 @pytest.mark.parametrize(("sections", "failing_pass"), [*FAILURES, pytest.param(SIFT, 5, id="sift's perturbed pass")])
 def test_a_failed_attempt_leaves_nothing_behind(
     make_config: MakeConfig,

@@ -11,6 +11,7 @@ from torch import nn
 
 from ell_tune.trainable import FoldData
 from trainables.regressor import Config
+from trainables.regressor.fit.starting import start_fit
 from trainables.regressor.optimization.optimizers import AdamW, make_optimizer
 from trainables.regressor.optimization.prior_decay import PriorDecayConfig, decay_towards
 from trainables.regressor.optimization.schedule import set_learning_rates
@@ -82,6 +83,32 @@ def test_a_step_that_a_scaler_skips_draws_nothing_back() -> None:
     scaler.scale(torch.ones(()))
     scaler.step(optimizer)
     assert parameters["matrix"].item() == 4.0
+
+
+@pytest.mark.parametrize("reinit", [{"num_layers": 1}, {"num_layers": 1, "what": "linear"}], ids=str)
+@pytest.mark.parametrize("freeze", [{"embeddings": True}, {"num_layers": 1, "num_epochs": 1}], ids=str)
+def test_the_table_says_what_the_optimiser_does(
+    make_config: Callable[..., Config],
+    make_fold_data: Callable[..., FoldData],
+    make_checkpoints: Callable[..., Any],
+    reinit: dict[str, Any],
+    freeze: dict[str, Any],
+) -> None:
+    config = make_config(optimizer={"weight_decay": 0.02}, prior_decay={"strength": 0.05}, reinit=reinit, freeze=freeze)
+    fit = start_fit(config, make_fold_data(config), make_checkpoints())
+    told = {
+        id(parameter): (row.weight_decay, row.prior_decay)
+        for row in fit.table
+        for parameter in row.parameters.values()
+        if parameter.requires_grad
+    }
+    done = {
+        id(parameter): (group["weight_decay"], group.get("prior_decay", 0.0))
+        for group in fit.state.optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert done == told
+    assert set(done.values()) == {(0.02, 0.0), (0.0, 0.05), (0.0, 0.0)}
 
 
 def test_a_strong_prior_keeps_the_encoder_where_it_was(

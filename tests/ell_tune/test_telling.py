@@ -1,0 +1,69 @@
+"""What a sampler hears of ended trials, as a table and by hand."""
+
+from math import inf
+
+import pytest
+from optuna.trial import TrialState as Told
+
+from ell_tune.records import TrialState
+from ell_tune.telling import Extrapolation, StoppedAs, told
+
+
+@pytest.mark.parametrize(
+    ("state", "pruned", "last_value", "extrapolated"),
+    [
+        (TrialState.COMPLETE, (Told.COMPLETE, 0.5), (Told.COMPLETE, 0.5), (Told.COMPLETE, 0.5)),
+        (TrialState.STOPPED, (Told.PRUNED, None), (Told.COMPLETE, 0.5), (Told.COMPLETE, 0.45)),
+        (TrialState.FAILED, (Told.PRUNED, None), (Told.COMPLETE, inf), (Told.COMPLETE, inf)),
+        (TrialState.LOST, (Told.FAIL, None), (Told.FAIL, None), (Told.FAIL, None)),
+    ],
+)
+def test_what_is_told_of_each_state_in_each_mode(
+    state: TrialState,
+    pruned: tuple[Told, float | None],
+    last_value: tuple[Told, float | None],
+    extrapolated: tuple[Told, float | None],
+) -> None:
+    modes: dict[StoppedAs, tuple[Told, float | None]] = {
+        "pruned": pruned,
+        "last_value": last_value,
+        "extrapolated": extrapolated,
+    }
+    for mode, expected in modes.items():
+        assert told(mode, state, 0.5, 0.45) == expected
+
+
+def test_a_final_score_is_estimated_by_the_median_gain_of_complete_trials_from_the_same_step() -> None:
+    extrapolation = Extrapolation()
+    extrapolation.add_complete({1: 0.9, 2: 0.7, 3: 0.6, 4: 0.6})  # gains .3, .1, 0, 0
+    extrapolation.add_complete({1: 0.8, 2: 0.8, 3: 0.6, 4: 0.4})  # gains .4, .4, .2, 0
+    extrapolation.add_complete({1: 0.7, 2: 0.5, 3: 0.5, 4: 0.5})  # gains .2, 0, 0, 0
+    estimates = [extrapolation.final_score(1.0, step, 4) for step in (1, 2, 3, 4)]
+    assert estimates == pytest.approx([0.7, 0.9, 1.0, 1.0])
+
+
+def test_gains_count_from_the_best_score_so_far() -> None:
+    extrapolation = Extrapolation()
+    extrapolation.add_complete({1: 0.6, 2: 0.9, 3: 0.55, 4: 0.7})  # best so far: .6, .6, .55, .55
+    assert [extrapolation.final_score(1.0, step, 4) for step in (1, 2, 3, 4)] == pytest.approx([0.95, 0.95, 1.0, 1.0])
+
+
+def test_steps_of_other_schedules_meet_at_the_same_share() -> None:
+    extrapolation = Extrapolation()
+    extrapolation.add_complete({1: 0.8, 2: 0.6})
+    assert extrapolation.final_score(1.0, 4, 8) == pytest.approx(0.8)
+    assert extrapolation.final_score(1.0, 3, 8) == 1.0  # nothing is known of that point
+
+
+def test_without_complete_trials_the_score_so_far_is_the_estimate() -> None:
+    assert Extrapolation().final_score(0.7, 2, 4) == 0.7
+
+
+def test_the_order_in_which_trials_complete_does_not_matter() -> None:
+    curves = [{1: 0.9, 2: 0.5}, {1: 0.7, 2: 0.6}, {1: 0.65, 2: 0.6}, {1: 0.8, 2: 0.6}]
+    one, other = Extrapolation(), Extrapolation()
+    for curve in curves:
+        one.add_complete(curve)
+    for curve in reversed(curves):
+        other.add_complete(curve)
+    assert one.final_score(1.0, 1, 2) == other.final_score(1.0, 1, 2)
