@@ -70,6 +70,7 @@ def test_a_half_written_checkpoint_of_a_killed_worker_is_not_left_behind(tmp_pat
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(1800)
 def test_a_search_goes_on_with_a_trial_whose_checkpoint_was_cut(tmp_path: Path, ray_address: str) -> None:
     searches = Searches(tmp_path, ray_address, base={"seconds_per_step": 0.2, "trace": str(tmp_path / "trace")})
     with searches.start(2, "--max-concurrent", 1) as search:

@@ -75,5 +75,6 @@ def test_a_search_goes_on_the_same_from_within_a_line_of_its_journal(undisturbed
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(1800)
 def test_a_search_goes_on_the_same_from_every_line_of_its_journal(undisturbed: Study, tmp_path: Path) -> None:
     check_cuts(undisturbed, tmp_path, line_ends(undisturbed))

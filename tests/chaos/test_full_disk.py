@@ -144,6 +144,7 @@ def check_refused(ended: Ended, problem: str) -> None:
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(1800)
 def test_a_disk_that_fills_up_during_a_search_and_before_the_next(tmp_path: Path, disk: Disk, ray_address: str) -> None:
     searches = Searches(tmp_path, ray_address, study_dir=disk.path / "study")
     words = ["--max-concurrent", 1]
@@ -169,6 +170,7 @@ def test_a_disk_that_fills_up_during_a_search_and_before_the_next(tmp_path: Path
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(1800)
 def test_a_study_on_a_read_only_disk_is_refused_and_goes_on_once_it_can_be_written(
     tmp_path: Path, disk: Disk, ray_address: str
 ) -> None:

@@ -58,6 +58,7 @@ def test_losses_that_are_no_numbers_end_their_trials_at_once_and_the_search_goes
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(1800)
 def test_every_hopeless_config_fails_alone_is_told_as_bad_and_only_a_lost_worker_is_tried_again(
     tmp_path: Path, ray_address: str
 ) -> None:

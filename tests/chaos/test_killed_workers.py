@@ -19,7 +19,7 @@ from searches import (
 from ell_tune.engine import MAX_LOST_WORKERS
 from ell_tune.records import TrialState
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 NUM_STEPS = 8
 

@@ -20,7 +20,7 @@ from searches import (
 from ell_tune.interruption import EXIT_CODE, HOW_TO_GO_ON
 from ell_tune.records import TrialState
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 GRACE_SECONDS = 30  # what the clouds give at least
 NUM_STEPS = 6

@@ -7,7 +7,7 @@ from searches import Searches, check_kept, check_nothing_counted_twice, journal_
 
 from ell_tune.study_lock import is_held
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 
 def hanging(folder: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from studies import make_source
 
 from ell_tune.budget import Budget
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 NUM_TRIALS = 6
 
