@@ -17,7 +17,7 @@ from ell_tune.pseudo_labels import PseudoEssays, PseudoRequest, check_pseudo, ch
 from ell_tune.records import StudyRecord
 from ell_tune.search_source import SearchSource
 from ell_tune.search_spec import SearchSpec, load_search_spec
-from ell_tune.study import Study, check_new_study, create_study, open_study, read_manifest, study_exists
+from ell_tune.study import Study, check_new_study, create_study, open_study, study_exists
 from ell_tune.study_edit import SpaceEdit, apply, compare
 from ell_tune.study_lock import hold_study
 from ell_tune.tracking import make_tracker
@@ -45,6 +45,7 @@ class CheckedSearch:
     essays: Essays
     folds: Folds
     pseudo: PseudoEssays | None
+    study: Study | None  # as it was found; None where a new one is to be made
     edit: SpaceEdit | None  # what the space changes in the study, if that has another
 
 
@@ -57,30 +58,29 @@ def check_request(request: SearchRequest) -> CheckedSearch:
     spec = load_search_spec(request.space_path, request.settings)
     essays = read_labelled(request.train_path, spec.data)
     check_enough_for_folds(essays, request.train_path, spec.study.num_folds)
-    goes_on, edit = study_exists(request.study_dir), None
-    if goes_on:
-        manifest = read_manifest(request.study_dir)
-        _check_same_essays(manifest, essays, request)
-        edit = compare(open_study(request.study_dir), spec, request.space_path)
-        folds = load_folds(request.study_dir / "folds.csv", essays)
+    study = open_study(request.study_dir) if study_exists(request.study_dir) else None
+    edit = None
+    if study is not None:
+        _check_same_essays(study.manifest, essays, request)
+        edit = compare(study, spec, request.space_path)
+        folds = load_folds(study.folds_path, essays)
     else:
         check_new_study(request.study_dir)
         folds = make_folds(essays, spec.study.num_folds, spec.study.seed)
     pseudo = None
     if request.pseudo is not None:
         pseudo = check_pseudo(request.pseudo, essays, folds, spec.data, [spec.study.fold])
-    if goes_on:
-        check_same_pseudo(manifest["provenance"].get("pseudo"), pseudo, request.study_dir)
-    return CheckedSearch(request, spec, essays, folds, pseudo, edit)
+    if study is not None:
+        check_same_pseudo(study.manifest["provenance"].get("pseudo"), pseudo, request.study_dir)
+    return CheckedSearch(request, spec, essays, folds, pseudo, study, edit)
 
 
 def finished_record(checked: CheckedSearch) -> StudyRecord | None:
     """The study as it is, where it has all the trials asked for and each has ended: nothing is left to search."""
-    request = checked.request
-    if not study_exists(request.study_dir):
+    if checked.study is None:
         return None
-    record = open_study(request.study_dir).record()
-    is_finished = len(record.trials) >= request.budget.num_trials and all(trial.ended for trial in record.trials)
+    record, num_trials = checked.study.record(), checked.request.budget.num_trials
+    is_finished = len(record.trials) >= num_trials and all(trial.ended for trial in record.trials)
     return record if is_finished else None
 
 
