@@ -9,7 +9,7 @@ from ell_tune.dotted import differences, expand, merged
 from ell_tune.errors import UserError
 from ell_tune.search_spec import SearchSpec, remembered_spec
 from ell_tune.space import FixedFieldDiffers, OutsideDomain
-from ell_tune.study import CONFIG, Study, config_key, open_study
+from ell_tune.study import CONFIG, Study, config_key, enqueue_config, open_study
 from ell_tune.yaml_source import YamlSource, load_yaml
 
 
@@ -35,10 +35,9 @@ def enqueue(study_dir: Path, config_paths: Sequence[Path]) -> list[Enqueued]:
     numbers = _numbers(study)
     outcomes = []
     for path, config in zip(config_paths, configs, strict=True):
-        changes = differences(study.base, config)
-        same_as = numbers.get(config_key(changes))
+        same_as = numbers.get(config_key(differences(study.base, config)))
         if same_as is None:
-            study.optuna_study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: changes})
+            enqueue_config(study.optuna_study, spec.space, config)
             numbers = _numbers(study)
         outcomes.append(Enqueued(path, same_as))
     return outcomes

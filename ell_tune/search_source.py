@@ -15,7 +15,7 @@ from optuna.trial import TrialState as Told
 from ell_tune.artifacts import ArtifactFolder, delete_checkpoints
 from ell_tune.budget import Budget, Meter
 from ell_tune.constraints import violations
-from ell_tune.dotted import differences, with_differences
+from ell_tune.dotted import differences
 from ell_tune.flight import Flight
 from ell_tune.jobs import EndKind, Job, JobEnd
 from ell_tune.progress import Display
@@ -148,7 +148,7 @@ class SearchSource:
     def _start(self, trial: optuna.Trial) -> Job | None:
         """The job of a trial; None where another trial has the same config, which ends it."""
         if MISFIT in trial.user_attrs:
-            config = with_differences(self._study.base, trial.user_attrs[CONFIG])
+            config = self._study.config(trial)
         else:
             config = self._spec.space.suggest(trial)
         changes = differences(self._study.base, config)

@@ -37,6 +37,7 @@ from ell_tune.pseudo_labels import PseudoEssays
 from ell_tune.records import StudyRecord, TrialRecord, TrialState
 from ell_tune.schedulers import make_scheduler
 from ell_tune.search_spec import SearchSpec, StudyConfig
+from ell_tune.space import Space
 from ell_tune.trainable import MEASURES
 
 _FORMAT = 2
@@ -79,7 +80,7 @@ class Study:
         base: Mapping[str, Any] = self.manifest["base"]
         return base
 
-    def config(self, trial: FrozenTrial) -> dict[str, Any]:
+    def config(self, trial: FrozenTrial | optuna.Trial) -> dict[str, Any]:
         """A trial's whole config."""
         return with_differences(self.base, trial.user_attrs[CONFIG])
 
@@ -252,7 +253,12 @@ def _fill(study_dir: Path, spec: SearchSpec, essays: Essays, folds: Folds, pseud
         study_name=optuna_name(0), storage=_storage(study_dir / "journal.log"), direction="minimize"
     )
     for config in spec.enqueue:
-        study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: differences(spec.space.base, config)})
+        enqueue_config(study, spec.space, config)
+
+
+def enqueue_config(study: optuna.Study, space: Space, config: Mapping[str, Any]) -> None:
+    """Lets a whole config of the space wait in the journal, for a search to start."""
+    study.enqueue_trial(space.encode(config), user_attrs={CONFIG: differences(space.base, config)})
 
 
 def optuna_name(generation: int) -> str:

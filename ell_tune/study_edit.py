@@ -21,7 +21,18 @@ from ell_tune.dotted import differences
 from ell_tune.errors import UserError
 from ell_tune.search_spec import SearchSpec
 from ell_tune.space import OutsideDomain
-from ell_tune.study import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE, Study, described, open_study, optuna_name
+from ell_tune.study import (
+    CONFIG,
+    DUPLICATE_OF,
+    MISFIT,
+    OUTCOME,
+    USAGE,
+    Study,
+    described,
+    enqueue_config,
+    open_study,
+    optuna_name,
+)
 
 _FIXED_PARAMS = "fixed_params"  # Optuna's system attribute of an enqueued trial
 _FIXED_FIELDS = ("seed", "num_folds", "fold", "artifacts")  # of the section `study`: scores would not compare
@@ -58,10 +69,8 @@ def compare(study: Study, spec: SearchSpec, space_path: Path) -> SpaceEdit | Non
     remembered = study.manifest["document"]
     if remembered == spec.document:
         return None
-    now = described(spec)
-    changed = [name for name in ("trainable", "data") if _part(study.manifest, name) != _part(now, name)]
-    old_study, new_study = study.manifest["study"], now["study"]
-    changed += [f"study.{name}" for name in _FIXED_FIELDS if old_study[name] != new_study[name]]
+    before, now = _what_scores_depend_on(study.manifest), _what_scores_depend_on(described(spec))
+    changed = [name for name, value in before.items() if now[name] != value]
     if changed:
         raise UserError(
             f"{space_path}: a study goes on with an edited space, but not with another {', '.join(changed)}, because "
@@ -82,8 +91,9 @@ def compare(study: Study, spec: SearchSpec, space_path: Path) -> SpaceEdit | Non
     return SpaceEdit(tuple(differing), num_fitting, misfits)
 
 
-def _part(manifest: Mapping[str, Any], name: str) -> Any:
-    return manifest["document"]["trainable"] if name == "trainable" else manifest[name]
+def _what_scores_depend_on(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    fixed = {f"study.{name}": manifest["study"][name] for name in _FIXED_FIELDS}
+    return {"trainable": manifest["document"]["trainable"], "data": manifest["data"], **fixed}
 
 
 def _misfit(config: Mapping[str, Any], spec: SearchSpec) -> str | None:
@@ -107,7 +117,7 @@ def apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
     known = [study.config(trial) for trial in trials if CONFIG in trial.user_attrs]
     for config in spec.enqueue:
         if config not in known:
-            edited.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: differences(spec.space.base, config)})
+            enqueue_config(edited, spec.space, config)
     entry = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "before": study.manifest["document"],

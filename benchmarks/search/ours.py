@@ -16,13 +16,12 @@ from benchmarks.search.curves import CurveTable
 from benchmarks.search.strategy import Params, Resume
 from ell_tune.budget import Budget
 from ell_tune.config import validate
-from ell_tune.dotted import differences
 from ell_tune.jobs import EndKind, Job, JobEnd
 from ell_tune.progress import Plan
 from ell_tune.records import TrialRecord
 from ell_tune.search_source import SearchSource
 from ell_tune.search_spec import SearchSpec, StudyConfig
-from ell_tune.study import CONFIG, Study, described
+from ell_tune.study import Study, described, enqueue_config
 from ell_tune.tracking import NullTracker
 from ell_tune.trainable import Progress
 
@@ -84,7 +83,7 @@ def study_in_memory(spec: SearchSpec) -> Study:
     storage = InMemoryStorage()
     study = optuna.create_study(storage=storage, direction="minimize")
     for config in spec.enqueue:
-        study.enqueue_trial(spec.space.encode(config), user_attrs={CONFIG: differences(spec.space.base, config)})
+        enqueue_config(study, spec.space, config)
     nowhere = Path(tempfile.gettempdir()) / "ell-tune-simulated-study"  # no checkpoint is ever written
     manifest: dict[str, Any] = {**described(spec), "artifacts": str(nowhere), "provenance": {}}
     return Study(nowhere, manifest, cast(JournalStorage, storage), study)
