@@ -25,7 +25,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from ell_tune.errors import Interrupted, TrainableBug, UserError
+from ell_tune.errors import Interrupted, TrainableBug, UserError, first_line
 from ell_tune.interruption import end_interrupted_process
 from ell_tune.jobs import EndKind, Job, JobEnd, JobSource
 from ell_tune.worker import PreparedEssays, Workload, run_job
@@ -124,8 +124,12 @@ def _encoded(job: Job) -> dict[str, str]:
     return {"job": json.dumps(asdict(job))}
 
 
+def _decoded(config: Mapping[str, str]) -> Job:
+    return Job(**json.loads(config["job"]))
+
+
 def _job_of(trial: Trial) -> Job:
-    return Job(**json.loads(trial.config["job"]))
+    return _decoded(trial.config)
 
 
 def _job_name(trial: Trial) -> str:
@@ -133,7 +137,7 @@ def _job_name(trial: Trial) -> str:
 
 
 def _run_encoded_job(config: Mapping[str, str], **shared: Any) -> None:
-    run_job({"job": json.loads(config["job"])}, **shared)
+    run_job(_decoded(config), **shared)
 
 
 class _JobSearcher(Searcher):
@@ -197,7 +201,7 @@ class _JobScheduler(FIFOScheduler):
         error = _error_of(trial)
         if isinstance(error, (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)):  # of its node's memory
             times = trial.run_metadata.num_failures
-            message = f"its worker or node was lost {times} times, the last time: {_first_line(error)}"
+            message = f"its worker or node was lost {times} times, the last time: {first_line(error)}"
             self._end(trial, JobEnd(EndKind.LOST, message=message))
         else:
             self._end_by_bug(trial, str(error))
@@ -236,10 +240,6 @@ def _error_of(trial: Trial) -> Exception:
     error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
     assert isinstance(error, Exception)
     return error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
 
 
 class _NoProgress(TrialProgressCallback):

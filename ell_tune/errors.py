@@ -28,6 +28,11 @@ class TrainableBug(Exception):
     """An error out of a trainable that is neither the config's nor the user's fault."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, for a message of ours; empty where it has none."""
+    return str(error).strip().partition("\n")[0]
+
+
 @contextmanager
 def told_under(path: str) -> Iterator[None]:
     """Inside, the dotted paths that begin the messages of config errors and user's errors go on from `path`."""

@@ -10,7 +10,7 @@ from math import floor
 import ray
 
 from ell_tune.engine import Resources
-from ell_tune.errors import Interrupted, UserError
+from ell_tune.errors import Interrupted, UserError, first_line
 from ell_tune.interruption import sigterm_as_ctrl_c
 
 _PORT_SECONDS = 10
@@ -35,7 +35,7 @@ def connected(address: str | None) -> Iterator[str]:
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"--address {address}: a running Ray cluster is needed there (auto or HOST:6379), but it "
-            f"cannot be joined: {str(error).strip().splitlines()[0]} Start one with `ray start --head`, or leave "
+            f"cannot be joined: {first_line(error)} Start one with `ray start --head`, or leave "
             f"--address out to run on this machine alone."
         ) from None
     except SystemExit:  # while Ray starts, a handler of its own ends its processes at SIGTERM and exits

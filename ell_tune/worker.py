@@ -22,7 +22,7 @@ from ell_tune.artifacts import ArtifactFolder, FitCheckpoints, delete_checkpoint
 from ell_tune.config import InvalidConfig, StrictConfig, validate
 from ell_tune.data import DataConfig, Essays
 from ell_tune.disk import needs_to_write
-from ell_tune.errors import BadConfig, UserError
+from ell_tune.errors import BadConfig, UserError, first_line
 from ell_tune.folds import Folds
 from ell_tune.jobs import Job
 from ell_tune.peak_memory import forget_peak, peak_memory
@@ -102,15 +102,14 @@ class PreparedEssays:
         return self._refs[key]
 
 
-def run_job(config: Mapping[str, Any], workload: Workload, prepared_essays: ActorHandle, num_threads: int) -> None:
-    """The function that Ray Tune runs for every trial. `config["job"]` is the job; everything is told by `tune.report`.
+def run_job(job: Job, workload: Workload, prepared_essays: ActorHandle, num_threads: int) -> None:
+    """What Ray Tune runs for every trial. Everything is told by `tune.report`.
 
     The last report holds `end`: `complete`, `failed` (a bad config), `user_error` or `bug`. Nothing that a trainable
     raises leaves this function, so what Tune sees fail is the machine's failure, and is retried.
     """
     # Read by the numerical libraries when the trainable imports them; Ray's own setting yields to the user's shell.
     os.environ["OMP_NUM_THREADS"] = str(num_threads)
-    job = Job(**config["job"])
     _show_in_dashboard(job.name)
     forget_peak()
     try:
@@ -121,7 +120,9 @@ def run_job(config: Mapping[str, Any], workload: Workload, prepared_essays: Acto
         tune.report({"end": "user_error", "message": str(error), "done": True})
     except Exception as error:
         if _is_out_of_memory(error):
-            tune.report({"end": "failed", "message": f"out of memory: {_first_line(error)}", "done": True})
+            tune.report(
+                {"end": "failed", "message": f"out of memory: {first_line(error) or 'there is no more'}", "done": True}
+            )
         else:
             tune.report({"end": "bug", "message": traceback.format_exc(), "done": True})
     else:
@@ -131,10 +132,6 @@ def run_job(config: Mapping[str, Any], workload: Workload, prepared_essays: Acto
 def _is_out_of_memory(error: BaseException) -> bool:
     # By its name: torch's and its relatives' are no `MemoryError`, and the platform imports no torch.
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["there is no more"])[0]
 
 
 def _fit(job: Job, workload: Workload, prepared_essays: ActorHandle) -> float:
