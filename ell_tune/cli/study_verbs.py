@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ from ell_tune.cli.options import (
 )
 from ell_tune.errors import UserError
 from ell_tune.ray_environment import set_ray_environment
+from ell_tune.records import TrialRecord, TrialState
 
 
 @app.command()
@@ -64,7 +66,6 @@ def search(
     from ell_tune.progress import make_display
     from ell_tune.pseudo_labels import pseudo_request
     from ell_tune.ray_cluster import connected, resources
-    from ell_tune.records import TrialState
     from ell_tune.search import SearchRequest, check_request, finished_record
     from ell_tune.search import search as run_search
 
@@ -79,28 +80,37 @@ def search(
     request = check_request(asked)
     print_pseudo(request.pseudo)
     record, why = finished_record(request), None
-    if record is None and request.edit is not None:
-        print_line(request.edit.summary)
     if record is not None:
         print_line(
             f"Nothing is left to search: --trials {trials} counts those that the study has. A larger one adds to them."
         )
     else:
+        if request.edit is not None:
+            print_line(request.edit.summary)
         with connected(address) as dashboard:
             print_line(dashboard)
             per_trial = resources(cpus_per_trial, gpus_per_trial, max_concurrent, joined=address is not None)
             end = run_search(request, per_trial, make_display(out_console))
             record, why = end.record, end.why
-    if record.trials and all(trial.state == TrialState.FAILED for trial in record.trials):
+    _print_end(record.trials, why, space, study)
+
+
+def _print_end(trials: Sequence[TrialRecord], why: str | None, space: Path, study: Path) -> None:
+    """Says what came of a search: `why` it ended before all of its trials had, if it did.
+
+    Raises:
+        UserError: no config could be trained.
+    """
+    if trials and all(trial.state == TrialState.FAILED for trial in trials):
         raise UserError(
-            f"{study}: at least one config must train, but all {len(record.trials)} trials failed; the first, the base "
-            f"config: {record.trials[0].reason}. Correct {space}, and search into another --study."
+            f"{study}: at least one config must train, but all {len(trials)} trials failed; the first, the base "
+            f"config: {trials[0].reason}. Correct {space}, and search into another --study."
         )
     if why is not None:
-        under_way = sum(trial.state == TrialState.RUNNING for trial in record.trials)
+        under_way = sum(trial.state == TrialState.RUNNING for trial in trials)
         kept = f" {under_way} trials are under way still; a larger budget goes on with them." if under_way else ""
         print_line(f"The search ended early: {why}.{kept}")
-    print_line(f"{len(record.trials)} trials in {study}. Next: ell-tune leaderboard {shlex.quote(str(study))}")
+    print_line(f"{len(trials)} trials in {study}. Next: ell-tune leaderboard {shlex.quote(str(study))}")
 
 
 @app.command()
