@@ -59,3 +59,9 @@ def make_source(
     study, spec = make_study(folder, **changes)
     display = PlainDisplay(Console(quiet=True))
     return SearchSource(study, spec, budget, DEVICES_PER_TRIAL, display, tracker or NullTracker()), study
+
+
+def enqueue_again(study: Study, number: int) -> None:
+    """Lets the config of a waiting trial wait a second time, as no verb of ours would."""
+    trial = study.optuna_study.get_trials()[number]
+    study.optuna_study.enqueue_trial(trial.system_attrs["fixed_params"], user_attrs=trial.user_attrs)

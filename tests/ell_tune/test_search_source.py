@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from plain_engine import SECONDS_PER_EVALUATION, Killed, run_all
-from studies import DEVICES_PER_TRIAL, make_source
+from studies import DEVICES_PER_TRIAL, enqueue_again, make_source
 
 from ell_tune.budget import Budget, Meter
 from ell_tune.jobs import EndKind, JobEnd
@@ -234,8 +234,7 @@ def test_no_config_is_run_twice_and_a_space_that_is_used_up_ends_the_search(tmp_
 
 def test_a_config_enqueued_twice_runs_once(tmp_path: Path) -> None:
     _, study = make_source(tmp_path / "study", Budget(num_trials=2))
-    twice = study.optuna_study.get_trials()[1]
-    study.optuna_study.enqueue_trial(twice.system_attrs["fixed_params"], user_attrs=twice.user_attrs)
+    enqueue_again(study, 1)
     source, study = make_source(tmp_path / "study", Budget(num_trials=3))
     run_all(source, tmp_path)
     assert [trial.number for trial in study.record().trials] == [0, 1, 3]
@@ -338,8 +337,7 @@ def test_a_trial_that_fails_at_a_rung_counts_there_as_it_does_after_a_restart(tm
 
 def test_a_duplicate_whose_process_died_before_it_was_ended_is_ended_and_not_counted(tmp_path: Path) -> None:
     _, study = make_source(tmp_path / "study", Budget(num_trials=2))
-    twice = study.optuna_study.get_trials()[1]
-    study.optuna_study.enqueue_trial(twice.system_attrs["fixed_params"], user_attrs=twice.user_attrs)
+    enqueue_again(study, 1)
     source, study = make_source(tmp_path / "study", Budget(num_trials=2))
     run_all(source, tmp_path)
     duplicate = study.optuna_study.ask()

@@ -6,7 +6,7 @@ from typing import Any
 import optuna
 import pytest
 from plain_engine import run_all
-from studies import SPACE, make_source, make_study, write_space
+from studies import SPACE, enqueue_again, make_source, make_study, write_space
 
 from ell_tune import study_edit
 from ell_tune.budget import Budget
@@ -216,8 +216,7 @@ def test_another_base_config_is_tried_first(tmp_path: Path) -> None:
 
 def test_a_duplicate_keeps_its_own_config_under_another_base_config(tmp_path: Path) -> None:
     _, study = make_source(tmp_path / "study", Budget(2), enqueue=[{"y": 3}])
-    twice = study.optuna_study.get_trials()[1]
-    study.optuna_study.enqueue_trial(twice.system_attrs["fixed_params"], user_attrs=twice.user_attrs)
+    enqueue_again(study, 1)
     source, study = resume(study, 3, enqueue=[{"y": 3}])
     run_all(source, tmp_path / "artifacts")
     search = {**SPACE["search"], "x": {"float": [-10.0, 10.0], "default": 2.0}}
