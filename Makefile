@@ -48,7 +48,7 @@ test: setup ## the default tests
 slow: setup ## whole searches and local clusters
 	$(BIN)/python -m pytest -m slow
 
-chaos: setup ## searches whose processes are killed
+chaos: setup ## searches whose processes, disks and files fail (about 14 minutes on 2 cores)
 	$(BIN)/python -m pytest -m chaos
 
 bench: setup ## training throughput against transformers.Trainer
