@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import floor
 from pathlib import Path
 from types import FrameType
@@ -82,7 +82,6 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
                 name="jobs",
                 storage_path=scratch,  # Tune's own bookkeeping; the study is the record
                 verbose=0,
-                callbacks=[_NoProgress()],
                 failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
                 stop=_RunStopper(run),
             ),
@@ -121,7 +120,7 @@ class _Run:
 
 def _encoded(job: Job) -> dict[str, str]:
     """A job as the config of a Tune trial: one text, for Tune copies and flattens a config with every result."""
-    return {"job": json.dumps(asdict(job))}
+    return {"job": json.dumps(vars(job))}
 
 
 def _decoded(config: Mapping[str, str]) -> Job:
@@ -242,8 +241,11 @@ def _error_of(trial: Trial) -> Exception:
     return error
 
 
-class _NoProgress(TrialProgressCallback):
-    """Stands in for the callback that Tune adds of itself, which holds every trial even when it prints none."""
+class NoProgress(TrialProgressCallback):
+    """Stands in for the callback that Tune adds of itself, which holds every trial even when it prints none.
+
+    `ell_tune.ray_environment` names it: for one given to `RunConfig`, Tune would import every tracker that it knows.
+    """
 
     def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None: ...
 

@@ -6,6 +6,7 @@ import os
 _ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no calls home
     "RAY_AIR_NEW_OUTPUT": "0",  # no tables of its own
+    "RAY_TUNE_CALLBACKS": "ell_tune.engine.NoProgress",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the engine has its own
     "TUNE_GLOBAL_CHECKPOINT_S": "600",

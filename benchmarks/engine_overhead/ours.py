@@ -46,10 +46,10 @@ def run(folder: Path, trials: int, reports: int, marks: Sequence[int], sampler: 
     """
     space, train = _write_inputs(folder, reports, sampler)
     with connected(None), open(folder / "output.txt", "a") as output:
-        readings = Readings(marks)
-        display = _CountingDisplay(PlainDisplay(Console(file=output)), readings)
         started = time.monotonic()
         checked = check_request(SearchRequest(space, train, folder / "study", (), Budget(trials)))
+        readings = Readings(marks)
+        display = _CountingDisplay(PlainDisplay(Console(file=output)), readings)
         search(checked, resources(1.0, 0.0, None, joined=False), display)
     readings.write(folder / "readings.json")
     return display.running_at - started

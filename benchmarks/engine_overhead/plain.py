@@ -35,6 +35,8 @@ class _Counting(tune.Callback):
 
 def run(folder: Path, trials: int, reports: int, marks: list[int], reuse_actors: bool) -> None:
     """Runs Tune with its defaults but for `reuse_actors`, over as many searched fields as our space has."""
+    import trainables.regressor  # noqa: F401  # as our driver does: its memory counts
+
     ray.init(address="local", logging_level=logging.ERROR, log_to_driver=False)
     readings = Readings(marks)
     searched = yaml.safe_load(SPACE.read_text())["search"]
