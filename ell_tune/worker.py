@@ -135,10 +135,13 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _fit(job: Job, workload: Workload, prepared_essays: ActorHandle) -> float:
+    folder = ArtifactFolder(workload.artifacts, job.name)
+    score = _score_before(folder, job)
+    if score is not None:
+        return score
     trainable = load_trainable(workload.trainable_name)
     config = validate(trainable.Config, job.config)
     fold_data = workload.fold_data(job, _prepared(prepared_essays, trainable.preparation(config)))
-    folder = ArtifactFolder(workload.artifacts, job.name)
     with tempfile.TemporaryDirectory(prefix="ell-tune-") as scratch:
         checkpoints = FitCheckpoints(folder, Path(scratch))
         with needs_to_write(Path(scratch)):  # its weights so far
@@ -148,6 +151,23 @@ def _fit(job: Job, workload: Workload, prepared_essays: ActorHandle) -> float:
         folder.publish(RESULT_ITEM, lambda directory: _write_result(directory, job, result, fold_data.valid_rows))
     delete_checkpoints(folder)
     return result.score
+
+
+def _score_before(folder: ArtifactFolder, job: Job) -> float | None:
+    """The score of a job that is done, but whose process or driver died before its end was told."""
+    if RESULT_ITEM not in folder.names():
+        return None
+    with tempfile.TemporaryDirectory(prefix="ell-tune-") as scratch:
+        directory = folder.fetch(RESULT_ITEM, Path(scratch))
+        result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+    is_this_job = all(result[key] == value for key, value in _identity(job).items())
+    return float(result["score"]) if is_this_job else None
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    """What sets a job apart from others of its name, as JSON gives it back."""
+    identity: dict[str, Any] = json.loads(json.dumps({"fold": job.fold, "seed": job.seed, "config": job.config}))
+    return identity
 
 
 def _prepared(prepared_essays: ActorHandle, preparation: StrictConfig) -> Any:
@@ -190,5 +210,5 @@ def _copy_files(source: Path, destination: Path) -> None:
 
 def _write_result(directory: Path, job: Job, result: FoldResult, rows: NDArray[np.int64]) -> None:
     np.savez(directory / "oof.npz", rows=rows, predictions=result.oof_MC)
-    summary = {"score": result.score, "fold": job.fold, "seed": job.seed, "config": job.config}
+    summary = {"score": result.score, **_identity(job)}
     (directory / "result.json").write_text(json.dumps(summary, indent=1))

@@ -73,6 +73,22 @@ def test_kills_of_a_search_with_two_workers_lose_nothing_and_each_decision_follo
     check_stops(searches)
 
 
+def test_a_trial_that_was_done_when_its_driver_died_is_not_trained_again(tmp_path: Path, ray_address: str) -> None:
+    trace = tmp_path / "trace"
+    searches = Searches(tmp_path, ray_address, base={"trace": str(trace)})
+    assert searches.run(1).code == 0
+    before = decisions(searches.record())
+    lines = (searches.study_dir / "journal.log").read_bytes().splitlines(keepends=True)
+    last_score = max(index for index, line in enumerate(journal(searches.study_dir)) if line["op_code"] == SCORED)
+    (searches.study_dir / "journal.log").write_bytes(b"".join(lines[: last_score + 1]))
+    assert [trial.state for trial in searches.record().trials] == [TrialState.RUNNING]
+    ended = searches.run(1)
+    assert ended.code == 0, ended.err
+    assert decisions(searches.record()) == before
+    check_nothing_counted_twice(searches.study_dir, 1)
+    assert len(trace.read_text().splitlines()) == 1
+
+
 def check_suggestions(searches: Searches, folder: Path) -> None:
     """Asks for each suggested trial again, with the journal as it was before, and gets the same."""
     lines = (searches.study_dir / "journal.log").read_bytes().splitlines(keepends=True)
