@@ -96,8 +96,8 @@ def make_jobs(num_seeds: int) -> dict[str, list[Job]]:
     }
 
 
-def run_missing(train: Path, out: Path, jobs: Sequence[Job]) -> None:
-    """Fits the jobs that have no result yet, one to a core."""
+def run_missing(train: Path, out: Path, jobs: Sequence[Job], gpus_per_fit: float | None) -> None:
+    """Fits the jobs that have no result yet, one to a core, and as many to a GPU as `gpus_per_fit` lets."""
     set_ray_environment(None)
     from ell_tune.engine import run_jobs
     from ell_tune.ray_cluster import connected, resources
@@ -117,7 +117,7 @@ def run_missing(train: Path, out: Path, jobs: Sequence[Job]) -> None:
         display = make_display(Console())
         source = FixedSource(whole, display)
         with connected(None), display.running(Plan("ablation", "fit", len(whole)), []):
-            run_jobs(source, workload, essays.texts, resources(1, None, None, joined=False))
+            run_jobs(source, workload, essays.texts, resources(1, gpus_per_fit, None, joined=False))
         if source.failures:
             raise SystemExit("\n".join(f"{name}: {reason}" for name, reason in source.failures.items()))
 
@@ -134,10 +134,11 @@ def main(
     train: Annotated[Path, typer.Argument(help="essays with FB3's columns")],
     out: Annotated[Path, typer.Option(help="a folder for the results, kept for the next call")],
     seeds: Annotated[int, typer.Option(min=1, help="fits of each variant on each of the two folds")] = 2,
+    gpus_per_fit: Annotated[float | None, typer.Option(help="a part of a GPU; one where there is any")] = None,
 ) -> None:
     """Fits the base config and every technique, and prints the differences as a Markdown table."""
     jobs = make_jobs(seeds)
-    run_missing(train, out, [job for own in jobs.values() for job in own])
+    run_missing(train, out, [job for own in jobs.values() for job in own], gpus_per_fit)
     scores = read_scores(out, jobs)
     print(f"base config: {np.mean(scores['base']):.4f} (mean of {len(scores['base'])} fits)\n")
     print("| technique | difference | standard error | better in |\n|---|---|---|---|")

@@ -99,7 +99,7 @@ def make_fold_data(texts: tuple[str, ...], labels_NC: NDArray[np.float32], seed:
 
 
 @contextmanager
-def case_config(case: Case, num_epochs: int) -> Iterator[tuple[regressor.Config, Path]]:
+def case_config(case: Case, num_epochs: int, precision: str = "fp32") -> Iterator[tuple[regressor.Config, Path]]:
     """The config of a case and an empty folder for weights; while it lasts, also the folder of its backbone."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as weights_dir:
         if case.write_backbone is not None:
@@ -108,7 +108,7 @@ def case_config(case: Case, num_epochs: int) -> Iterator[tuple[regressor.Config,
             "backbone": {"name": folder if case.write_backbone is not None else MINILM},
             "text": {"max_length": MAX_LENGTH},
             "freeze": {"embeddings": case.frozen_layers > 0, "num_layers": case.frozen_layers},
-            "training": {"num_epochs": num_epochs, "batch_size": BATCH_SIZE, "evaluations": 1, "precision": "fp32"},
+            "training": {"num_epochs": num_epochs, "batch_size": BATCH_SIZE, "evaluations": 1, "precision": precision},
         }
         yield regressor.Config.model_validate(sections), Path(weights_dir)
 

@@ -71,12 +71,19 @@ class _Blocks(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.global_step % self._steps == 0:
+            wait_for_gpu()
             self._after_block(self._model.num_tokens, time.perf_counter() - self._started)
             self._start()
 
     def _start(self) -> None:
         self._model.num_tokens = 0
         self._started = time.perf_counter()
+
+
+def wait_for_gpu() -> None:
+    """Until all that it was told to do is done, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def train_with_trainer(
@@ -95,7 +102,9 @@ def train_with_trainer(
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            dataloader_pin_memory=False,  # without a GPU it only warns
+            bf16=config.training.precision == "bf16",
+            fp16=config.training.precision == "fp16",
+            dataloader_pin_memory=torch.cuda.is_available(),  # its default; without a GPU it only warns
         )
         trainer = Trainer(
             with_loss,

@@ -21,10 +21,11 @@ import typer
 from benchmarks.cases import BATCH_SIZE, CASES, build_peer_model, case_config, make_fold_data, read_essays
 from benchmarks.growth import print_growth
 from benchmarks.ours import OurTraining
-from benchmarks.peer import train_with_trainer
+from benchmarks.peer import train_with_trainer, wait_for_gpu
 from ell_tune.trainable import FoldData
 
 Side = Literal["ours", "peer"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,17 @@ def essays_of_a_block(steps: int, seed: int) -> FoldData:
     return make_fold_data(essays.texts, essays.labels_NC, seed)
 
 
-def compare(case: str, steps: int, pairs: int, seed: int) -> Result:
+def compare(case: str, steps: int, pairs: int, seed: int, precision: Precision) -> Result:
     """Trains both sides of a case, block by block."""
     fold_data = essays_of_a_block(steps, seed)
-    with case_config(CASES[case], num_epochs=pairs + 1) as (config, weights_dir):
+    with case_config(CASES[case], num_epochs=pairs + 1, precision=precision) as (config, weights_dir):
         ours = OurTraining(config, fold_data, weights_dir)
         speeds: list[tuple[float, float]] = []
 
         def after_block(peer_tokens: int, peer_seconds: float) -> None:
             started = time.perf_counter()
             our_tokens = ours.run(steps)
+            wait_for_gpu()
             our_seconds = time.perf_counter() - started
             assert our_tokens == peer_tokens  # the same essays
             speeds.append((our_tokens / our_seconds, peer_tokens / peer_seconds))
@@ -96,6 +98,7 @@ def main(
     pairs: Annotated[int, typer.Option(min=1, help="blocks of each side that count")] = 5,
     seed: Annotated[int, typer.Option(help="of essays, weights and shuffling")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="of torch")] = torch.get_num_threads(),
+    precision: Annotated[Precision, typer.Option(help="of both sides")] = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="a list of {case, ours, peer, ratio}")] = False,
     memory: Annotated[bool, typer.Option(help="the peak memory of both sides instead")] = False,
     by_length: Annotated[bool, typer.Option(help="our time against the length of essays instead")] = False,
@@ -114,7 +117,7 @@ def main(
             ours, peer = (peak_memory_mib(name, side, steps, seed, threads) for side in ("ours", "peer"))
             print(f"{name:14} ours {ours:6.0f} MiB   Trainer {peer:6.0f} MiB   ratio {ours / peer:.2f}")
         return
-    results = [compare(name, steps, pairs, seed) for name in case]
+    results = [compare(name, steps, pairs, seed, precision) for name in case]
     if as_json:
         print(json.dumps([asdict(result) for result in results]))
         return

@@ -75,12 +75,15 @@ def main(
     table: Annotated[Path, typer.Option(help="where the table goes")] = TABLE,
     configs: Annotated[int, typer.Option(min=1)] = 72,
     essays: Annotated[int, typer.Option(min=40)] = 400,
+    gpus_per_fit: Annotated[float | None, typer.Option(help="a part of a GPU; one where there is any")] = None,
 ) -> None:
     """Fits random configs of `minilm.yaml`, one core each, and writes their scores."""
     out.mkdir(parents=True, exist_ok=True)
     write_subset(train, out / "subset.csv", essays)
     search = ["search", str(SPACE), "--train", str(out / "subset.csv"), "--study", str(out / "study")]
     command = [sys.executable, "-m", "ell_tune.cli", *search, "--trials", str(configs), "--cpus-per-trial", "1"]
+    if gpus_per_fit is not None:
+        command += ["--gpus-per-trial", str(gpus_per_fit)]
     subprocess.run(command, check=True)
     spec = load_search_spec(SPACE)
     recorded = table_of(open_study(out / "study").record(), spec.space)

@@ -37,6 +37,8 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
         UserError: the backbone cannot be had, target weights are for other targets, or the optimiser needs a package
             or a GPU that is not here.
     """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # an earlier fit of this process had its own
     try:
         return _fit(config, fold_data, checkpoints, report)
     except torch.OutOfMemoryError as error:
