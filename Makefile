@@ -7,7 +7,7 @@ DEMO := demo-run
 LOCK_VENV := build/lock-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test slow chaos bench lock clean
+.PHONY: help setup demo check test slow chaos gpu bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ slow: setup ## whole searches and local clusters
 
 chaos: setup ## searches whose processes, disks and files fail (about 14 minutes on 2 cores)
 	$(BIN)/python -m pytest -m chaos
+
+gpu: setup ## what only a GPU shows (needs one)
+	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES-0} $(BIN)/python -m pytest tests/trainables/regressor/test_regressor_gpu.py
 
 bench: setup ## training throughput against transformers.Trainer
 	$(BIN)/python -m benchmarks.throughput

@@ -15,6 +15,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Read by torch: a test's models are tiny, and two workers of two threads each make them wait for one another, tenfold.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# The same tests everywhere: `make gpu` alone shows them a GPU, for those that need one.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
 set_ray_environment(address="of the fixture below")
 
 # No deadline: a busy machine is not a failure.

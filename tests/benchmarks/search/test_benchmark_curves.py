@@ -105,7 +105,6 @@ def test_too_small_a_table_is_refused(tmp_path: Path, parametric: ParametricCurv
         RecordedCurves(path, parametric.spec)
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="it is not recorded yet")
 def test_the_recorded_table_holds_scores_and_nothing_of_the_essays() -> None:
     table = json.loads(TABLE.read_text())
     assert set(table) == {"num_steps", "data_sha256", "essays", "rows"} and len(table["rows"]) >= 60

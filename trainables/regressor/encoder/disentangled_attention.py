@@ -2,7 +2,8 @@
 
 He et al. (2021), DeBERTa: a score is query·key + query·position + key·position, each over √(3·width). transformers
 gathers the position terms from products with the whole table of positions, which it copies for every essay; here they
-come from `relative_windows.py`, and the rest from `disentangled_kernels.py`.
+come from `relative_windows.py`, and the rest from `disentangled_kernels.py`. It also makes the distances of all pairs
+of tokens anew for each batch, for which the CPU waits for the GPU; here they are kept.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention
+from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Encoder, DisentangledSelfAttention
 
 from trainables.regressor.encoder.disentangled_kernels import attend_batched, attend_per_essay
 from trainables.regressor.encoder.relative_windows import RelativeWindows
@@ -24,6 +25,29 @@ def accelerate_attention(backbone: PreTrainedModel) -> None:
     for module in backbone.modules():
         if type(module) is DisentangledSelfAttention and module.relative_attention and module.pos_att_type:
             module.__class__ = FastDisentangledSelfAttention
+        elif type(module) is DebertaV2Encoder:
+            module.__class__ = DistanceKeepingEncoder
+
+
+class DistanceKeepingEncoder(DebertaV2Encoder):
+    """transformers' encoder, but it makes the distances of tokens only for a batch that is longer than all before."""
+
+    _kept: Tensor | None = None  # [1, S, S]: a shorter batch's distances are its corner
+
+    def get_rel_pos(
+        self, hidden_states: Tensor, query_states: Tensor | None = None, relative_pos: Tensor | None = None
+    ) -> Tensor | None:
+        """The (bucketed) distance i − j of every pair [1, T, T] of hidden states [B, T, E]; see transformers' own."""
+        if query_states is not None or relative_pos is not None or not self.relative_attention:
+            given: Tensor | None = super().get_rel_pos(hidden_states, query_states, relative_pos)
+            return given
+        num_tokens = hidden_states.shape[1]
+        if self._kept is None or self._kept.device != hidden_states.device or self._kept.shape[1] < num_tokens:
+            longest = hidden_states.new_empty((1, 1 << (num_tokens - 1).bit_length(), 0))
+            with torch.inference_mode(False):  # made in an evaluation, they serve the training too
+                self._kept = super().get_rel_pos(longest)
+        assert self._kept is not None
+        return self._kept[:, :num_tokens, :num_tokens]
 
 
 class FastDisentangledSelfAttention(DisentangledSelfAttention):

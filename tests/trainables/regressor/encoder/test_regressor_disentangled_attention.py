@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from transformers import BertConfig, BertModel, DebertaV2Config, DebertaV2Model, PreTrainedModel
+from transformers.models.deberta_v2 import modeling_deberta_v2
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention
 
 from trainables import regressor
@@ -238,3 +239,29 @@ def test_fit_and_prediction_score_as_with_transformers_attention(
 
 def num_fast(model: nn.Module) -> int:
     return sum(isinstance(module, FastDisentangledSelfAttention) for module in model.modules())
+
+
+def test_distances_are_made_once_for_all_lengths_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference, fast = make_pair(**ARCHITECTURES["v3"])
+    made = []
+    build = modeling_deberta_v2.build_relative_position
+
+    def counted(*args: Any, **options: Any) -> Tensor:
+        made.append(args[0].shape[-2])
+        distances: Tensor = build(*args, **options)
+        return distances
+
+    expected = {n: reference.encoder.get_rel_pos(torch.zeros(1, n, 1)) for n in (40, 33, 7, 64, 65)}
+    monkeypatch.setattr(modeling_deberta_v2, "build_relative_position", counted)
+    for num_tokens, distances_1TT in expected.items():
+        assert torch.equal(fast.encoder.get_rel_pos(torch.zeros(1, num_tokens, 1)), distances_1TT)
+    assert made == [64, 128]
+
+
+def test_distances_made_in_an_evaluation_serve_the_training() -> None:
+    _, fast = make_pair(**ARCHITECTURES["v3"])
+    tokens_BT, mask_BT = make_batch(40)
+    with torch.inference_mode():
+        fast(tokens_BT, attention_mask=mask_BT)
+    fast(tokens_BT, attention_mask=mask_BT).last_hidden_state.sum().backward()
+    assert fast.encoder.rel_embeddings.weight.grad is not None
