@@ -85,12 +85,10 @@ def test_a_resumed_fit_goes_on_bit_for_bit(
     assert_resumes_at_every_evaluation(config, make_fold_data(config), make_checkpoints)
 
 
-@pytest.mark.parametrize("algorithm", [{"name": "adamw"}, {"name": "adamw_8bit"}, {"name": "adafactor"}])
+@pytest.mark.parametrize("algorithm", [{"name": name} for name in ("adamw", "adamw_8bit", "adafactor", "lion")])
 def test_every_optimiser_learns_and_resumes(
     make_config: MakeConfig, make_fold_data: MakeFoldData, make_checkpoints: MakeCheckpoints, algorithm: dict[str, Any]
 ) -> None:
-    if algorithm["name"] == "adamw_8bit":
-        pytest.importorskip("bitsandbytes")
     config = make_config(optimizer={"algorithm": algorithm})
     assert_resumes_at_every_evaluation(config, make_fold_data(config), make_checkpoints)
 

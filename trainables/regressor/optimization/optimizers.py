@@ -56,13 +56,7 @@ class AdamW8bit(_Adam):
     name: Literal["adamw_8bit"] = "adamw_8bit"
 
     def make(self, groups: ParameterGroups) -> torch.optim.Optimizer:
-        try:
-            bitsandbytes = importlib.import_module("bitsandbytes")
-        except ImportError as error:
-            raise UserError(
-                f"optimizer.algorithm: adamw_8bit needs the package bitsandbytes, which cannot be imported here "
-                f"({error}). Install it with `pip install 'ell-tune[gpu]'`, or choose adamw or adafactor."
-            ) from None
+        bitsandbytes = _bitsandbytes(self.name)
         if any(parameter.device.type == "cpu" for group in groups for parameter in group["params"]):
             raise UserError(
                 "optimizer.algorithm: adamw_8bit needs a GPU, because bitsandbytes has no 8-bit step for a CPU, "
@@ -72,6 +66,32 @@ class AdamW8bit(_Adam):
             groups, betas=(self.beta1, self.beta2), eps=self.eps
         )
         return optimizer
+
+
+class Lion(Algorithm):
+    """The sign of a mean of gradients, with decoupled weight decay (Chen et al., 2023), by bitsandbytes.
+
+    Half of AdamW's state. Every number moves by the whole rate at each step, so rates are 3 to 10 times smaller than
+    AdamW's, and weight decay as many times larger.
+    """
+
+    name: Literal["lion"] = "lion"
+    beta1: float = Field(default=0.9, ge=0.0, le=0.999, description="how much of the mean the step's direction keeps")
+    beta2: float = Field(default=0.99, ge=0.5, le=0.99999, description="how much of itself the mean keeps")
+
+    def make(self, groups: ParameterGroups) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = _bitsandbytes(self.name).optim.Lion(groups, betas=(self.beta1, self.beta2))
+        return optimizer
+
+
+def _bitsandbytes(algorithm: str) -> Any:
+    try:
+        return importlib.import_module("bitsandbytes")
+    except ImportError as error:
+        raise UserError(
+            f"optimizer.algorithm: {algorithm} needs the package bitsandbytes, which cannot be imported here "
+            f"({error}). Install it with `pip install 'ell-tune[gpu]'`, or choose adamw or adafactor."
+        ) from None
 
 
 class AdafactorAlgorithm(Algorithm):
@@ -101,7 +121,7 @@ class AdafactorAlgorithm(Algorithm):
 class OptimizerConfig(EncoderRatesConfig):
     """The optimiser, and the learning rate and weight decay of each part of the model."""
 
-    algorithm: one_of(AdamW, AdamW8bit, AdafactorAlgorithm) = Field(  # type: ignore[valid-type]
+    algorithm: one_of(AdamW, AdamW8bit, AdafactorAlgorithm, Lion) = Field(  # type: ignore[valid-type]
         default=AdamW(), description="what makes a step of a gradient"
     )
     head_lr: float = Field(default=2e-5, ge=1e-7, le=1e-1, description="the peak learning rate of pooling and head")

@@ -19,17 +19,18 @@ class Curve(StrictConfig, ABC):
     """The factor from the end of the warm-up (1) to the end of the fit."""
 
     @abstractmethod
-    def transformers_scheduler(self) -> tuple[str, dict[str, Any]]:
-        """Its name in transformers' `get_scheduler`, and the arguments of its own."""
+    def transformers_scheduler(self, num_steps: int) -> tuple[str, dict[str, Any]]:
+        """Its name in transformers' `get_scheduler`, and the arguments of its own; `num_steps` without the warm-up."""
 
 
 class Cosine(Curve):
-    """Half a cosine wave, from 1 to 0 (Loshchilov & Hutter, 2017, without restarts)."""
+    """Half a cosine wave, from 1 to `end_factor` (Loshchilov & Hutter, 2017, without restarts)."""
 
     name: Literal["cosine"] = "cosine"
+    end_factor: float = Field(default=0.0, ge=0.0, le=0.9, description="where the curve ends, as a factor of the peak")
 
-    def transformers_scheduler(self) -> tuple[str, dict[str, Any]]:
-        return "cosine", {}
+    def transformers_scheduler(self, num_steps: int) -> tuple[str, dict[str, Any]]:
+        return "cosine_with_min_lr", {"scheduler_specific_kwargs": {"min_lr_rate": self.end_factor}}
 
 
 class Linear(Curve):
@@ -37,7 +38,7 @@ class Linear(Curve):
 
     name: Literal["linear"] = "linear"
 
-    def transformers_scheduler(self) -> tuple[str, dict[str, Any]]:
+    def transformers_scheduler(self, num_steps: int) -> tuple[str, dict[str, Any]]:
         return "linear", {}
 
 
@@ -46,7 +47,7 @@ class Constant(Curve):
 
     name: Literal["constant"] = "constant"
 
-    def transformers_scheduler(self) -> tuple[str, dict[str, Any]]:
+    def transformers_scheduler(self, num_steps: int) -> tuple[str, dict[str, Any]]:
         return "constant_with_warmup", {}
 
 
@@ -56,7 +57,7 @@ class CosineRestarts(Curve):
     name: Literal["cosine_restarts"] = "cosine_restarts"
     num_cycles: int = Field(default=2, ge=2, le=50, description="half waves, all equally long")
 
-    def transformers_scheduler(self) -> tuple[str, dict[str, Any]]:
+    def transformers_scheduler(self, num_steps: int) -> tuple[str, dict[str, Any]]:
         return "cosine_with_restarts", {"scheduler_specific_kwargs": {"num_cycles": self.num_cycles}}
 
 
@@ -67,17 +68,41 @@ class Polynomial(Curve):
     power: float = Field(default=3.0, ge=0.5, le=10.0, description="1 is a straight line; the higher, the earlier low")
     end_factor: float = Field(default=0.0, ge=0.0, le=0.9, description="where the curve ends, as a factor of the peak")
 
-    def transformers_scheduler(self) -> tuple[str, dict[str, Any]]:
+    def transformers_scheduler(self, num_steps: int) -> tuple[str, dict[str, Any]]:
         # Its `lr_end` is an absolute rate, for an optimizer whose peak here is 1.
         return "polynomial", {"scheduler_specific_kwargs": {"power": self.power, "lr_end": self.end_factor}}
+
+
+class Trapezoid(Curve):
+    """1, then half a cosine wave to 0: with the warm-up, what is called WSD (Hu et al., 2024, MiniCPM)."""
+
+    name: Literal["trapezoid"] = "trapezoid"
+    decay_frac: float = Field(
+        default=0.2, ge=0.01, le=0.9, description="the last fraction of the steps after the warm-up"
+    )
+
+    def transformers_scheduler(self, num_steps: int) -> tuple[str, dict[str, Any]]:
+        return "warmup_stable_decay", {
+            "scheduler_specific_kwargs": {"num_decay_steps": math.ceil(self.decay_frac * num_steps)}
+        }
+
+
+class InverseSquareRoot(Curve):
+    """1/√(1 + s/timescale), s steps after the warm-up (Zhai et al., 2022, Scaling Vision Transformers)."""
+
+    name: Literal["inverse_sqrt"] = "inverse_sqrt"
+    timescale: int = Field(default=100, ge=1, le=100_000, description="steps after which the rate is 1/√2 of its peak")
+
+    def transformers_scheduler(self, num_steps: int) -> tuple[str, dict[str, Any]]:
+        return "inverse_sqrt", {"scheduler_specific_kwargs": {"timescale": self.timescale}}
 
 
 class ScheduleConfig(StrictConfig):
     """The learning rate over a fit, as a factor of each parameter's peak."""
 
-    curve: one_of(Cosine, Linear, Constant, CosineRestarts, Polynomial) = Field(  # type: ignore[valid-type]
-        default=Cosine(), description="the curve after the warm-up"
-    )
+    curve: one_of(  # type: ignore[valid-type]
+        Cosine, Linear, Constant, CosineRestarts, Polynomial, Trapezoid, InverseSquareRoot
+    ) = Field(default=Cosine(), description="the curve after the warm-up")
     warmup_frac: float = Field(
         default=0.0,
         ge=0.0,
@@ -92,12 +117,13 @@ def learning_rate_factor(config: ScheduleConfig, num_steps: int) -> LearningRate
     A function of the step alone, so a resumed fit needs no scheduler state, and a factor, so every parameter group
     keeps its own peak.
     """
-    name, arguments = config.curve.transformers_scheduler()
+    num_warmup_steps = math.ceil(config.warmup_frac * num_steps)
+    name, arguments = config.curve.transformers_scheduler(num_steps - num_warmup_steps)
     of_peak_one = torch.optim.SGD([torch.nn.Parameter(torch.empty(0))], lr=1.0)
     scheduler = get_scheduler(
         name,
         of_peak_one,
-        num_warmup_steps=math.ceil(config.warmup_frac * num_steps),
+        num_warmup_steps=num_warmup_steps,
         num_training_steps=num_steps,
         **arguments,
     )

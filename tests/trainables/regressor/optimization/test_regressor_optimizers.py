@@ -1,9 +1,9 @@
 """The optimisers: their numbers, and what all of them must do."""
 
 import sys
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import bitsandbytes
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ ON_CPU: list[dict[str, Any]] = [
     {"name": "adamw"},
     {"name": "adamw", "beta1": 0.5, "beta2": 0.9, "eps": 1e-4},
     {"name": "adafactor"},
+    {"name": "lion"},
 ]
 
 
@@ -63,6 +64,16 @@ def test_moments_are_corrected_for_starting_at_zero() -> None:
     # BERT's own Adam is not: its first step would be (1 - .9) / sqrt(1 - .999) = 3.16 times as long.
     moved = torch.tensor(1.0) - weight_after(1, {"name": "adamw"})[0, 0]
     assert moved.item() == pytest.approx(0.1, rel=1e-4)
+
+
+def test_lion_by_hand() -> None:
+    found = weight_after(3, {"name": "lion", "beta1": 0.6, "beta2": 0.9}, weight_decay=0.2)
+    weight, mean = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.zeros(2, 2)
+    for step in range(3):
+        direction = 0.6 * mean + 0.4 * gradient(step)
+        weight = weight * (1 - 0.1 * 0.2) - 0.1 * direction.sign()
+        mean = 0.9 * mean + 0.1 * gradient(step)
+    torch.testing.assert_close(found, weight)
 
 
 def test_adafactor_by_hand() -> None:
@@ -120,39 +131,22 @@ def test_the_state_can_be_saved_and_read_without_code(algorithm: dict[str, Any],
     assert torch.equal(*weights)
 
 
-@pytest.fixture
-def bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """A fake of the package; the arguments that its AdamW8bit is called with."""
-    calls: list[dict[str, Any]] = []
-
-    class AdamW8bit(torch.optim.SGD):
-        def __init__(self, groups: Any, **arguments: Any) -> None:
-            calls.append({"groups": groups, **arguments})
-            super().__init__(groups)
-
-    module = ModuleType("bitsandbytes")
-    module.optim = SimpleNamespace(AdamW8bit=AdamW8bit)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "bitsandbytes", module)
-    return calls
-
-
-def test_8_bit_adamw_is_that_of_bitsandbytes(bitsandbytes: list[dict[str, Any]]) -> None:
+def test_8_bit_adamw_is_that_of_bitsandbytes() -> None:
     weight = nn.Parameter(torch.ones(2, device="meta"))  # on no CPU
     optimizer = optimizer_of({"name": "adamw_8bit", "beta2": 0.99}, [weight], weight_decay=0.2)
-    assert type(optimizer).__name__ == "AdamW8bit"
-    (call,) = bitsandbytes
-    (group,) = call.pop("groups")
-    assert call == {"betas": (0.9, 0.99), "eps": 1e-6}
+    assert type(optimizer) is bitsandbytes.optim.AdamW8bit
+    (group,) = optimizer.param_groups
+    assert (group["betas"], group["eps"]) == ((0.9, 0.99), 1e-6)
     assert (group["lr"], group["initial_lr"], group["weight_decay"]) == (0.1, 0.1, 0.2)
 
 
-@pytest.mark.usefixtures("bitsandbytes")
 def test_8_bit_adamw_needs_a_gpu() -> None:
     with pytest.raises(UserError, match="optimizer.algorithm: adamw_8bit needs a GPU.*choose adamw or adafactor"):
         optimizer_of({"name": "adamw_8bit"}, [nn.Parameter(torch.ones(2))])
 
 
-def test_8_bit_adamw_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["adamw_8bit", "lion"])
+def test_an_optimiser_without_its_package(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(UserError, match=r"adamw_8bit needs the package bitsandbytes.*pip install 'ell-tune\[gpu\]'"):
-        optimizer_of({"name": "adamw_8bit"}, [nn.Parameter(torch.ones(2))])
+    with pytest.raises(UserError, match=rf"{name} needs the package bitsandbytes.*pip install 'ell-tune\[gpu\]'"):
+        optimizer_of({"name": name}, [nn.Parameter(torch.ones(2))])
