@@ -1,7 +1,8 @@
 """Random weights for the encoder's top layers.
 
 Zhang et al. (2021), Revisiting Few-sample BERT Fine-tuning: the top layers are the most specialised to
-pretraining. In FB3 one layer was mostly as good as it got.
+pretraining. In FB3 one layer was mostly as good as it got. A backbone's own pooler is not loaded, so there is
+none to draw anew: our pooling always starts from random weights.
 """
 
 from typing import Literal
