@@ -9,6 +9,7 @@ from typing import Any
 
 from ell_tune.budget import Budget
 from ell_tune.data import Essays, check_enough_for_folds, read_labelled
+from ell_tune.disk_budget import KeptWeights
 from ell_tune.engine import Resources, run_jobs
 from ell_tune.errors import UserError
 from ell_tune.folds import Folds, load_folds, make_folds
@@ -84,6 +85,18 @@ def finished_record(checked: CheckedSearch) -> StudyRecord | None:
     return record if is_finished else None
 
 
+def fit_to_disk(checked: CheckedSearch) -> None:
+    """Lets weights go where a study with nothing left to search has more of them than its disk budget allows now.
+
+    Raises:
+        UserError: another process holds the study.
+    """
+    study, disk_bytes = checked.study, checked.request.budget.disk_bytes
+    if study is not None and disk_bytes is not None:
+        with hold_study(study.study_dir):
+            KeptWeights(study.artifacts, disk_bytes, study.record().trials)
+
+
 @dataclass(frozen=True)
 class SearchEnd:
     """How a search ended."""
@@ -139,7 +152,8 @@ def _workload(checked: CheckedSearch, study: Study) -> tuple[Workload, tuple[str
     if checked.pseudo is not None:
         texts, pseudo_labels = texts + checked.pseudo.essays.texts, checked.pseudo.labels(study.study_dir)
     name, data, essays, folds = spec.trainable_name, spec.data, checked.essays, checked.folds
-    workload = Workload.of(name, data, essays, folds, study.artifacts, keeps_weights=False, pseudo_labels=pseudo_labels)
+    keeps_weights = checked.request.budget.disk_bytes is not None
+    workload = Workload.of(name, data, essays, folds, study.artifacts, keeps_weights, pseudo_labels)
     return workload, texts
 
 

@@ -25,6 +25,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial
 
+from ell_tune.artifacts import ArtifactFolder
 from ell_tune.config import validate
 from ell_tune.data import Essays
 from ell_tune.disk import needs_to_write
@@ -84,6 +85,9 @@ class Study:
         """A trial's whole config."""
         return with_differences(self.base, trial.user_attrs[CONFIG])
 
+    def artifact_folder(self, trial_number: int) -> ArtifactFolder:
+        return ArtifactFolder(self.artifacts, job_name(trial_number))
+
     def trial(self, trial_id: int) -> TrialRecord:
         """One trial, by Optuna's id."""
         return self._trial_record(self.storage.get_trial(trial_id))
@@ -129,6 +133,11 @@ class Study:
             started=trial.datetime_start,
             ended=trial.datetime_complete,
         )
+
+
+def job_name(trial_number: int) -> str:
+    """The name of a trial's job, and of its artifact folder."""
+    return f"trial-{trial_number:04d}"
 
 
 def config_key(changes: Mapping[str, Any]) -> bytes:

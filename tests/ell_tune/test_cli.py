@@ -16,7 +16,7 @@ from studies import essays, make_source, write_space
 
 from ell_tune import __version__, engine
 from ell_tune.budget import Budget
-from ell_tune.cli.options import err_console, seconds_of
+from ell_tune.cli.options import bytes_of, err_console, seconds_of
 from ell_tune.csv_table import to_csv
 from ell_tune.data import FB3_TARGETS, DataConfig, read_labelled
 from ell_tune.study import open_study
@@ -125,6 +125,13 @@ def test_leaderboard_and_report_for_people(run: Run, study_dir: Path, tmp_path: 
                 ("--trial-budget", ""),
             ]
         ),
+        *(
+            (
+                ["search", "{space}", "--train", "{csv}", "--study", "{tmp}/s", "--disk-budget", text],
+                rf"--disk-budget takes a size above 0 such as 500MB, 20GB or 1.5TB, but got '{text}'",
+            )
+            for text in ("much", "0GB", "20", "20GiB")
+        ),
         (["status", "{tmp}/none"], r"none: a study folder is needed.*but there is no such folder"),
         (["enqueue", "{tmp}/none", "{space}"], r"none: a study folder is needed.*but there is no such folder"),
         (
@@ -156,6 +163,13 @@ def test_an_unknown_option_is_a_users_mistake_too(run: Run) -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("90m", 5400), ("1h30m", 5400), ("2h", 7200)])
 def test_times(text: str, seconds: float) -> None:
     assert seconds_of("--time-budget", text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("900B", 900), ("500MB", 5e8), ("20 GB", 2e10), ("1.5tb", 1.5e12), (None, None)]
+)
+def test_sizes(text: str | None, size: float | None) -> None:
+    assert bytes_of("--disk-budget", text) == size
 
 
 @pytest.mark.parametrize("trials", [3, 6])
