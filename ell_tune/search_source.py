@@ -175,7 +175,8 @@ class SearchSource:
         if end is not None:
             self._tell(job, *end)
             return False
-        return self.meter.spent() is None
+        # One whose schedule is done has nothing left to spend a budget on, and completes.
+        return progress.step == progress.num_steps or self.meter.spent() is None
 
     def _note(self, flight: Flight, progress: Progress, seconds: float) -> None:
         flight.note(progress, seconds, self._devices_per_trial, self.meter.seconds)
