@@ -20,7 +20,7 @@ from ell_tune.search_source import SearchSource
 from ell_tune.search_spec import SearchSpec, load_search_spec
 from ell_tune.study import Study, check_new_study, create_study, open_study, study_exists
 from ell_tune.study_edit import SpaceEdit, apply, compare
-from ell_tune.study_lock import hold_study
+from ell_tune.study_lock import check_not_held, hold_study
 from ell_tune.tracking import make_tracker
 from ell_tune.worker import Workload
 
@@ -54,8 +54,11 @@ def check_request(request: SearchRequest) -> CheckedSearch:
     """Reads the space and the essays, and makes sure that the study, if there is one, is of both.
 
     Raises:
-        UserError: something is wrong with one of them, or with what pseudo-labels are to be made of.
+        UserError: something is wrong with one of them, or with what pseudo-labels are to be made of, or another
+            process holds the study.
     """
+    if study_exists(request.study_dir):
+        check_not_held(request.study_dir)
     spec = load_search_spec(request.space_path, request.settings)
     essays = read_labelled(request.train_path, spec.data)
     check_enough_for_folds(essays, request.train_path, spec.study.num_folds)

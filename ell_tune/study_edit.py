@@ -33,6 +33,7 @@ from ell_tune.study import (
     open_study,
     optuna_name,
 )
+from ell_tune.study_lock import changing_trials
 
 _FIXED_PARAMS = "fixed_params"  # Optuna's system attribute of an enqueued trial
 _FIXED_FIELDS = ("seed", "num_folds", "fold", "artifacts")  # of the section `study`: scores would not compare
@@ -106,6 +107,11 @@ def _misfit(config: Mapping[str, Any], spec: SearchSpec) -> str | None:
 
 def apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
     """Makes the study one of the edited space: all of it or, if the process dies, nothing."""
+    with changing_trials(study.study_dir):  # a config enqueued meanwhile would stay behind in the old Optuna study
+        return _apply(study, spec, edit)
+
+
+def _apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
     generation = study.manifest["generation"] + 1
     name = optuna_name(generation)
     if name in optuna.get_all_study_names(study.storage):  # the process died here before

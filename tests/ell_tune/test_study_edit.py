@@ -1,6 +1,8 @@
 """A study that goes on with an edited space file: what stays, what steers the search, what is refused."""
 
+import fcntl
 from pathlib import Path
+from threading import Event, Thread, current_thread
 from typing import Any
 
 import optuna
@@ -203,6 +205,33 @@ def test_new_configs_of_the_file_are_enqueued_and_known_ones_are_not(tmp_path: P
     source, _ = resume(study, 4, enqueue=entries)
     config = next_job(source).config
     assert (config["x"], config["y"]) == (4.0, 4)
+
+
+def test_a_config_enqueued_while_the_space_is_edited_waits_in_the_edited_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = searched(tmp_path / "study")
+    (tmp_path / "mine.yaml").write_text("x: 4.5\n")
+    waits, lock, write = Event(), fcntl.flock, study_edit.write_whole
+    enqueuing = Thread(target=enqueue, args=(study.study_dir, [tmp_path / "mine.yaml"]))
+
+    def lock_and_tell(file: Any, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and current_thread() is enqueuing:
+            waits.set()
+        lock(file, operation)
+
+    def write_later(path: Path, text: str) -> None:  # all trials have been moved
+        monkeypatch.setattr("ell_tune.study_lock.fcntl.flock", lock_and_tell)
+        enqueuing.start()
+        while not waits.wait(0.01) and enqueuing.is_alive():
+            pass
+        write(path, text)
+
+    monkeypatch.setattr(study_edit, "write_whole", write_later)
+    edited, _ = edit(study, **NARROW)
+    enqueuing.join()
+    assert edited.record().num_waiting == 1
+    assert open_study(study.study_dir).optuna_study.get_trials()[3].user_attrs["config"]["x"] == 4.5
 
 
 def test_another_base_config_is_tried_first(tmp_path: Path) -> None:
