@@ -232,7 +232,7 @@ class SearchSource:
         flight.note_end(outcome, reason, violations(self._limits, flight.measures))
         score, step = min(flight.curve.values(), default=None), max(flight.curve, default=0)
         estimate = inf if score is None else self._extrapolation.final_score(score, step, flight.num_steps)
-        state, value = told(self._spec.study.stopped_as, outcome, score, estimate)
+        state, value = told(self._spec.study.tells_stopped_as, outcome, score, estimate)
         if flight.is_misfit:
             flight.note_misfit_end(state, value)
             state, value = Told.FAIL, None

@@ -16,11 +16,10 @@ from studies import essays, make_source, write_space
 
 from ell_tune import __version__, engine
 from ell_tune.budget import Budget
-from ell_tune.cli.options import bytes_of, err_console, seconds_of
+from ell_tune.cli.options import err_console, seconds_of
 from ell_tune.csv_table import to_csv
 from ell_tune.data import FB3_TARGETS, DataConfig, read_labelled
 from ell_tune.study import open_study
-from ell_tune.study_lock import hold_study
 
 STUDY_VERBS = ["search", "leaderboard", "status", "enqueue", "report", "export"]
 VERBS = [*STUDY_VERBS, "retrain", "predict", "score", "sample-data"]
@@ -31,15 +30,6 @@ def study_dir(tmp_path: Path) -> Path:
     source, study = make_source(tmp_path / "study", Budget(num_trials=6))
     run_all(source, tmp_path / "artifacts")
     return study.study_dir
-
-
-def write_train(path: Path) -> Path:
-    """The essays that `studies` makes studies of."""
-    data = essays()
-    assert data.labels_NC is not None
-    rows = [[*cells, *map(str, scores)] for *cells, scores in zip(data.ids, data.texts, data.labels_NC, strict=True)]
-    path.write_text(to_csv(["text_id", "full_text", *FB3_TARGETS], rows))
-    return path
 
 
 def test_help_teaches_every_verb_with_an_example(run: Run) -> None:
@@ -135,13 +125,6 @@ def test_leaderboard_and_report_for_people(run: Run, study_dir: Path, tmp_path: 
                 ("--trial-budget", ""),
             ]
         ),
-        *(
-            (
-                ["search", "{space}", "--train", "{csv}", "--study", "{tmp}/s", "--disk-budget", text],
-                rf"--disk-budget takes a size above 0 such as 500MB, 20GB or 1.5TB, but got '{text}'",
-            )
-            for text in ("much", "0GB", "20", "20GiB")
-        ),
         (["status", "{tmp}/none"], r"none: a study folder is needed.*but there is no such folder"),
         (["enqueue", "{tmp}/none", "{space}"], r"none: a study folder is needed.*but there is no such folder"),
         (
@@ -175,16 +158,12 @@ def test_times(text: str, seconds: float) -> None:
     assert seconds_of("--time-budget", text) == seconds
 
 
-@pytest.mark.parametrize(
-    ("text", "size"), [("900B", 900), ("500MB", 5e8), ("20 GB", 2e10), ("1.5tb", 1.5e12), (None, None)]
-)
-def test_sizes(text: str | None, size: float | None) -> None:
-    assert bytes_of("--disk-budget", text) == size
-
-
 @pytest.mark.parametrize("trials", [3, 6])
 def test_a_study_that_has_all_trials_is_left_as_it_is(run: Run, study_dir: Path, tmp_path: Path, trials: int) -> None:
-    train = write_train(tmp_path / "train.csv")
+    data, train = essays(), tmp_path / "train.csv"
+    assert data.labels_NC is not None
+    rows = [[*cells, *map(str, scores)] for *cells, scores in zip(data.ids, data.texts, data.labels_NC, strict=True)]
+    train.write_text(to_csv(["text_id", "full_text", *FB3_TARGETS], rows))
     before = (study_dir / "journal.log").read_bytes()
     words = ["search", tmp_path / "study.yaml", "--train", train, "--study", study_dir, "--trials", trials]
     code, out, err = run(*words)
@@ -194,20 +173,6 @@ def test_a_study_that_has_all_trials_is_left_as_it_is(run: Run, study_dir: Path,
         f"6 trials in {study_dir}. Next: ell-tune leaderboard {study_dir}",
     ]
     assert (study_dir / "journal.log").read_bytes() == before
-
-
-def test_a_search_of_a_held_study_is_refused_before_ray_starts(
-    run: Run, study_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def started(_: str | None) -> None:
-        raise AssertionError("Ray starts")
-
-    monkeypatch.setattr("ell_tune.ray_cluster.connected", started)
-    write_train(tmp_path / "train.csv")
-    words = ["search", tmp_path / "study.yaml", "--train", tmp_path / "train.csv", "--study", study_dir]
-    with hold_study(study_dir):
-        code, out, err = run(*words, "--trials", 9)
-    assert (code, out) == (2, "") and f"it is held by process {os.getpid()} on host " in err
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
