@@ -54,7 +54,7 @@ class SearchSource:
         self._display = display
         self._tracker = tracker
         self._limits = spec.study.constraints.limits
-        self._scheduler = make_scheduler(spec.study.scheduler)
+        self._scheduler = make_scheduler(spec.study.scheduler, spec.study.seed)
         self._extrapolation = Extrapolation()
         self.meter = Meter(budget)
         self._flights: dict[str, Flight] = {}  # by job name

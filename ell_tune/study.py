@@ -97,13 +97,13 @@ class Study:
         frozen = self.optuna_study.get_trials(deepcopy=False)
         trials = [self._trial_record(trial) for trial in frozen if was_started(trial) and CONFIG in trial.user_attrs]
         num_steps = max((trial.num_steps for trial in trials), default=0)
-        scheduler = validate(StudyConfig, self.manifest["study"]).scheduler
+        config = validate(StudyConfig, self.manifest["study"])
         return StudyRecord(
             name=self.name,
             trials=tuple(trials),
             searched=tuple(self.manifest["searched"]),
             num_steps=num_steps,
-            rungs=make_scheduler(scheduler).rungs(num_steps),
+            rungs=make_scheduler(config.scheduler, config.seed).rungs(num_steps),
             provenance=self.manifest["provenance"],
             num_waiting=sum(trial.state == optuna.trial.TrialState.WAITING for trial in frozen),
             search_seconds=max(

@@ -133,7 +133,8 @@ def check_suggestions(searches: Searches, folder: Path) -> None:
 def check_stops(searches: Searches) -> None:
     """Enters the scores into rungs in the order of the journal, and stops the same trials."""
     record = searches.record()
-    asha = make_scheduler(make_study(searches.folder / "again")[1].study.scheduler)
+    settings = make_study(searches.folder / "again")[1].study
+    asha = make_scheduler(settings.scheduler, settings.seed)
     best, stopped = dict[int, float](), set()
     for line in journal(searches.study_dir):
         if line["op_code"] != SCORED:
