@@ -39,7 +39,7 @@ class Hyperband:
         self._weights = [ceil((top + 1) / (halvings + 1) * factor**halvings) for halvings in range(top, -1, -1)]
 
     def bracket_of(self, trial_number: int) -> int:
-        """The bracket of a trial, 0 being that with the earliest rung: drawn by seed and number, so a restart agrees."""
+        """The bracket of a trial, 0 being that with the earliest rung: drawn by the seed and its number."""
         return random.Random(f"{self._seed}/{trial_number}").choices(range(len(self._brackets)), self._weights)[0]
 
     def rungs(self, num_steps: int) -> tuple[int, ...]:

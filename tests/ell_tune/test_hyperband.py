@@ -6,8 +6,8 @@ import pytest
 
 from ell_tune.hyperband import Hyperband, HyperbandConfig
 
-# The brackets of trials 0 … 11 under the defaults of config and seed, as drawn when this test was written: they must stay, or a
-# study that goes on would find its trials in other brackets.
+# The brackets of trials 0 … 11 under the defaults of config and seed, as drawn when this test was written: they must
+# stay, or a study that goes on would find its trials in other brackets.
 BRACKETS = [0, 2, 1, 0, 0, 1, 2, 2, 0, 1, 0, 2]
 
 
