@@ -16,7 +16,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from ell_tune.artifacts import ArtifactFolder
+from ell_tune.artifacts import RESULT_ITEM, ArtifactFolder
 from ell_tune.config import validate
 from ell_tune.data import DataConfig, read_labelled
 from ell_tune.dotted import expand, merged
@@ -102,7 +102,7 @@ def run_missing(train: Path, out: Path, jobs: Sequence[Job], gpus_per_fit: float
     from ell_tune.engine import run_jobs
     from ell_tune.ray_cluster import connected, resources
     from ell_tune.retrain import FixedSource
-    from ell_tune.worker import RESULT_ITEM, Workload
+    from ell_tune.worker import Workload
     from trainables.regressor import Config
 
     data = DataConfig()

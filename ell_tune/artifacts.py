@@ -8,12 +8,16 @@ and a file that was cut short or lost later takes its item with it.
 import json
 import shutil
 import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.fs
 
 from ell_tune.disk import needs_to_write
+
+RESULT_ITEM = "result"  # score and out-of-fold predictions of a finished job
+WEIGHTS_ITEM = "weights"  # what `predict` needs, where weights are kept
 
 _MARKER = ".complete"
 
@@ -23,10 +27,9 @@ class ArtifactFolder:
 
     def __init__(self, root: str, job_name: str) -> None:
         """`root` is a local path or a URI that `pyarrow.fs` knows."""
-        filesystem, path = pyarrow.fs.FileSystem.from_uri(root if "://" in root else Path(root).resolve().as_uri())
-        self._filesystem = filesystem
+        self._filesystem, path = _open(root)
         self._path = f"{path}/{job_name}"
-        self._is_local = isinstance(filesystem, pyarrow.fs.LocalFileSystem)
+        self._is_local = isinstance(self._filesystem, pyarrow.fs.LocalFileSystem)
 
     def names(self, damaged_too: bool = False) -> list[str]:
         """The items present, sorted; `damaged_too`: also what is left of others."""
@@ -36,6 +39,13 @@ class ArtifactFolder:
             for info in self._filesystem.get_file_info(selector)
             if info.type == pyarrow.fs.FileType.Directory and (damaged_too or self._is_whole(info.path))
         )
+
+    def item_sizes(self) -> dict[str, int]:
+        """The bytes that each item takes, whole or not."""
+        sizes = Counter[str]()
+        for path, size in self._sizes(self._path).items():
+            sizes[path.partition("/")[0]] += size
+        return dict(sizes)
 
     def publish(self, name: str, write: Callable[[Path], None]) -> None:
         """Lets `write` fill an empty local directory, and makes it the item `name`. Leaves nothing where that fails.
@@ -110,8 +120,27 @@ class ArtifactFolder:
 
     def _sizes(self, path: str) -> dict[str, int]:
         """The size in bytes of each file of an item, by its path there."""
-        infos = self._filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
-        return {info.path.removeprefix(f"{path}/"): info.size for info in infos if info.is_file}
+        return _file_sizes(self._filesystem, path)
+
+
+def all_item_sizes(root: str) -> dict[str, dict[str, int]]:
+    """The bytes of every item, whole or not, under the artifact folders of all jobs: job name → item → bytes."""
+    sizes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for path, size in _file_sizes(*_open(root)).items():
+        job_name, _, rest = path.partition("/")
+        sizes[job_name][rest.partition("/")[0]] += size
+    return {job_name: dict(items) for job_name, items in sizes.items()}
+
+
+def _open(root: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    filesystem, path = pyarrow.fs.FileSystem.from_uri(root if "://" in root else Path(root).resolve().as_uri())
+    return filesystem, path
+
+
+def _file_sizes(filesystem: pyarrow.fs.FileSystem, path: str) -> dict[str, int]:
+    """The size in bytes of each file below a path, by its path there. Files may come and go meanwhile."""
+    infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True, allow_not_found=True))
+    return {info.path.removeprefix(f"{path}/"): info.size for info in infos if info.is_file}
 
 
 class FitCheckpoints:

@@ -8,13 +8,17 @@ from math import inf
 
 @dataclass(frozen=True)
 class Budget:
-    """What the user is willing to spend. When any of it is spent, trials under way end at their next evaluation."""
+    """What the user is willing to spend. When any of it is spent, trials under way end at their next evaluation.
+
+    Not so the disk's bytes: they end nothing, and weights of trials go instead (`ell_tune.disk_budget`).
+    """
 
     num_trials: int
     seconds: float = inf  # wall time of all searches of the study
     device_seconds: float = inf  # training time times GPUs, or times CPUs where trials have no GPU, over all trials
     trial_seconds: float = inf  # training time of one trial; it alone is stopped
     target_score: float = -inf  # a complete trial with this score ends the search
+    disk_bytes: float | None = None  # that the study's artifacts may take, weights included; None: no weights are kept
 
 
 class Meter:

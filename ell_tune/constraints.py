@@ -16,7 +16,7 @@ class ConstraintsConfig(StrictConfig):
 
     num_parameters: float | None = Field(None, gt=0, description="parameters of the model, frozen ones too")
     peak_memory_mib: float | None = Field(None, gt=0, description="peak memory of a fit: GPU memory where it has a GPU")
-    seconds_per_essay: float | None = Field(None, gt=0, description="time to score one essay")
+    seconds_per_essay: float | None = Field(None, gt=0, description="time to score one essay, from its tokens")
 
     @property
     def limits(self) -> dict[str, float]:

@@ -9,7 +9,8 @@ from ell_tune.dotted import differences, expand, merged
 from ell_tune.errors import UserError
 from ell_tune.search_spec import SearchSpec, remembered_spec
 from ell_tune.space import FixedFieldDiffers, OutsideDomain
-from ell_tune.study import CONFIG, Study, config_key, enqueue_config, open_study
+from ell_tune.study import CONFIG, Study, config_key, enqueue_config, open_study, read_manifest
+from ell_tune.study_lock import changing_trials
 from ell_tune.yaml_source import YamlSource, load_yaml
 
 
@@ -29,6 +30,12 @@ def enqueue(study_dir: Path, config_paths: Sequence[Path]) -> list[Enqueued]:
     Raises:
         UserError: no study, or a config that does not belong to its space; the message names the file's line.
     """
+    read_manifest(study_dir)  # or there is nothing to lock
+    with changing_trials(study_dir):
+        return _enqueue(study_dir, config_paths)
+
+
+def _enqueue(study_dir: Path, config_paths: Sequence[Path]) -> list[Enqueued]:
     study = open_study(study_dir, writes=True)
     spec = remembered_spec(study.manifest["document"], study_dir / "study.json")
     configs = [_read(path, spec) for path in config_paths]

@@ -1,5 +1,6 @@
 """`ell-tune export`: the best configs of a study as YAML files that `ell-tune retrain` takes, or a person edits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from ell_tune.data import DataConfig
 from ell_tune.dotted import expand
 from ell_tune.errors import UserError
 from ell_tune.ranking import ranked
-from ell_tune.records import TrialState
+from ell_tune.records import TrialRecord, TrialState
 from ell_tune.study import Study
 from ell_tune.trainable import load_trainable
 from ell_tune.yaml_source import load_yaml
@@ -29,8 +30,8 @@ class ExportedConfig:
     config: StrictConfig
 
 
-def export(study: Study, num_best: int, out_dir: Path) -> list[Path]:
-    """Writes the `num_best` best complete trials as `trial-NNNN.yaml`, the best first.
+def best_complete(study: Study, num_best: int) -> list[TrialRecord]:
+    """The best complete trials of a study, the best first.
 
     Raises:
         UserError: the study has fewer complete trials.
@@ -42,23 +43,28 @@ def export(study: Study, num_best: int, out_dir: Path) -> list[Path]:
             f"--top {num_best}: only trials that ran their whole schedule are exported, and {record.name} has "
             f"{len(complete)} of them. Ask for fewer, or search on (`ell-tune search ... --trials N`)."
         )
-    document = study.manifest["document"]
+    return complete[:num_best]
+
+
+def export(study: Study, trials: Sequence[TrialRecord], out_dir: Path) -> list[Path]:
+    """Writes the configs of trials, the best first, as `RANK-trial-NNNN.yaml`."""
+    document, searched = study.manifest["document"], study.manifest["provenance"]
     out_dir.mkdir(parents=True, exist_ok=True)
     paths = []
-    for rank, trial in enumerate(complete[:num_best]):
+    for rank, trial in enumerate(trials):
         content = {
             "trainable": document["trainable"],
             "data": study.manifest["data"],
-            "seed": record.provenance["seed"],
+            "seed": searched["seed"],
             "artifacts": study.manifest["artifacts"],
             "config": dict(trial.config),
         }
         path = out_dir / f"{rank + 1:02d}-trial-{trial.number:04d}.yaml"
         header = (
-            f"# Trial {trial.number} of study {record.name}: score {trial.score:.4f} on one fold.\n"
+            f"# Trial {trial.number} of study {study.name}: score {trial.score:.4f} on one fold.\n"
             f"# A search flatters its leader; `ell-tune retrain` gives the cross-validated score.\n"
         )
-        if record.provenance.get("pseudo") is not None:
+        if searched.get("pseudo") is not None:
             header += (
                 "# It was pre-trained on pseudo-labels: give `retrain` the search's --pseudo and --pseudo-model.\n"
             )

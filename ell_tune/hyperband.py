@@ -25,7 +25,7 @@ class HyperbandConfig(StrictConfig):
 class Hyperband:
     """The brackets of one search."""
 
-    def __init__(self, config: HyperbandConfig) -> None:
+    def __init__(self, config: HyperbandConfig, seed: int) -> None:
         factor = config.reduction_factor
         grace_fracs = [config.grace_frac]
         while grace_fracs[-1] * factor < 1 - 1e-9:
@@ -33,13 +33,14 @@ class Hyperband:
         self._brackets = [
             Asha(AshaConfig(grace_frac=frac, reduction_factor=factor)) for frac in (*grace_fracs, 1.0)
         ]  # the last never stops a trial
+        self._seed = seed
         top = len(self._brackets) - 1
         # A bracket's trials, so that all brackets cost about the same: Hyperband's n_s.
         self._weights = [ceil((top + 1) / (halvings + 1) * factor**halvings) for halvings in range(top, -1, -1)]
 
     def bracket_of(self, trial_number: int) -> int:
-        """The bracket of a trial, 0 being that with the earliest rung: drawn by its number, so a restart agrees."""
-        return random.Random(trial_number).choices(range(len(self._brackets)), self._weights)[0]
+        """The bracket of a trial, 0 being that with the earliest rung: drawn by the seed and its number."""
+        return random.Random(f"{self._seed}/{trial_number}").choices(range(len(self._brackets)), self._weights)[0]
 
     def rungs(self, num_steps: int) -> tuple[int, ...]:
         """The steps, ascending, at which a trial of some bracket is compared."""

@@ -2,7 +2,8 @@
 
 model.json              members, columns, cross-validated score; written last, so a folder with it is whole
 folds.csv               which essay was out of which fold
-oof.csv                 out-of-fold predictions, averaged over the configs, keyed by the essay's id
+oof.csv                 out-of-fold predictions, averaged over the configs, keyed by the essay's id; not of a search's
+                        own members (`ell_tune.kept_model`), which know one fold only
 members/NAME/weights/   what the trainable's `predict` needs
 """
 
@@ -40,7 +41,7 @@ class Model:
 
     data: DataConfig
     members: tuple[Member, ...]
-    cv: dict[str, Any]  # see `ell_tune.retrain`
+    cv: dict[str, Any] | None  # see `ell_tune.retrain`; None where the members are a search's own, on one fold
     provenance: dict[str, Any]
 
 

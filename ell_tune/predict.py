@@ -31,7 +31,7 @@ class Scored:
     rmse: dict[str, float]  # target → RMSE
     num_essays: int
     num_seen: int  # essays that the model was trained on
-    oof_score: float  # the model's cross-validated score
+    oof_score: float | None  # the model's cross-validated score, if it has one
 
 
 def score_file(model_dir: Path, labelled_path: Path) -> Scored:
@@ -52,5 +52,5 @@ def score_file(model_dir: Path, labelled_path: Path) -> Scored:
         rmse={target: float(rmse) for target, rmse in zip(model.data.targets, rmse_C, strict=True)},
         num_essays=len(essays),
         num_seen=len(seen.intersection(essays.ids)),
-        oof_score=model.cv["score"],
+        oof_score=None if model.cv is None else model.cv["score"],
     )

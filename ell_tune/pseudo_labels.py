@@ -130,11 +130,12 @@ def check_pseudo(
         folds: the folds that the run trains without.
 
     Raises:
-        UserError: something is wrong with the essays or the model, the model is of other essays or folds, or no essay
-            is left.
+        UserError: something is wrong with the essays or the model, the model is of other essays or folds or not of all
+            folds, or no essay is left.
     """
     model = load_model(request.model_dir)
     _check_same_folds(request.model_dir, model, train, run_folds)
+    _check_has_members(request.model_dir, model, folds)
     unlabelled = read_unlabelled(request.unlabelled_path, model.data)
     kept = _without(train, unlabelled)
     if len(kept) == 0:
@@ -185,6 +186,16 @@ def _check_same_folds(model_dir: Path, model: Model, train: Essays, run_folds: F
             f"{rule} but its {folds.num_folds} folds (seed {model.provenance['seed']}) are not the "
             f"{run_folds.num_folds} folds of this run. Give the same number of folds (--folds; study.num_folds in a "
             f"space file) and the same seed (`seed` in a config file, study.seed in a space file)."
+        )
+
+
+def _check_has_members(model_dir: Path, model: Model, folds: Sequence[int]) -> None:
+    missing = sorted(set(folds) - {member.fold for member in model.members})
+    if missing:
+        raise UserError(
+            f"{model_dir}: the model that makes pseudo-labels must have members trained without each fold of this run, "
+            f"but it has none without fold {', '.join(map(str, missing))}: it is a search's own. First `ell-tune "
+            f"retrain` a model on all folds."
         )
 
 

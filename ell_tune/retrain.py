@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ell_tune.artifacts import ArtifactFolder
+from ell_tune.artifacts import RESULT_ITEM, WEIGHTS_ITEM, ArtifactFolder
 from ell_tune.data import Essays, check_enough_for_folds, read_labelled, write_scores
 from ell_tune.engine import Resources, run_jobs
 from ell_tune.errors import UserError
@@ -29,7 +29,7 @@ from ell_tune.provenance import provenance
 from ell_tune.pseudo_labels import PseudoEssays, PseudoRequest, check_pseudo
 from ell_tune.records import TrialRecord, TrialState
 from ell_tune.trainable import Progress
-from ell_tune.worker import RESULT_ITEM, WEIGHTS_ITEM, Workload
+from ell_tune.worker import Workload
 
 
 class FixedSource:
@@ -221,10 +221,11 @@ def _assemble(plan: Retraining, jobs: Sequence[Job]) -> Model:
             folder.fetch(WEIGHTS_ITEM, plan.model_dir / "members" / job.name)
     oof_NC = np.clip(oof_NC, data.min_score, data.max_score)
     write_scores(plan.model_dir / "oof.csv", plan.essays.ids, oof_NC, data)
+    cv = cross_validated(plan.essays.labels_NC, oof_NC, plan.folds, data.targets)
     model = Model(
         data=data,
         members=tuple(members),
-        cv=cross_validated(plan.essays.labels_NC, oof_NC, plan.folds, data.targets),
+        cv=cv,
         provenance={
             **provenance(),
             "essays": len(plan.essays),

@@ -29,7 +29,10 @@ class TpeConfig(StrictConfig):
 
 
 class GpConfig(StrictConfig):
-    """Gaussian process with expected improvement; fields under a condition are drawn independently. Takes seconds."""
+    """Gaussian process with expected improvement; fields under a condition are drawn independently. Takes seconds.
+
+    It learns from complete trials only, so `stopped_as` is `extrapolated` unless you set it.
+    """
 
     name: Literal["gp"] = "gp"
     num_startup_trials: int = Field(8, ge=1, description="random trials before the model chooses")
@@ -38,8 +41,9 @@ class GpConfig(StrictConfig):
 class CmaEsConfig(StrictConfig):
     """CMA-ES over the numbers; choices and fields under a condition are drawn independently.
 
-    For hundreds of trials. It learns from complete trials only, so `stopped_as` should not be `pruned`, and nothing
-    from constraints. Needs the extra `samplers`.
+    For hundreds of trials. It learns from complete trials only, so `stopped_as` is `extrapolated` unless you set it:
+    under `pruned` it would learn nothing from stopped ones. It learns nothing from constraints. Needs the extra
+    `samplers`.
     """
 
     name: Literal["cma_es"] = "cma_es"

@@ -36,15 +36,15 @@ class _Never:
         return None
 
 
-def make_scheduler(config: StrictConfig | None) -> Scheduler:
-    """The scheduler of a config, empty; one that stops nothing where it is off."""
+def make_scheduler(config: StrictConfig | None, seed: int) -> Scheduler:
+    """The scheduler of a config, empty; one that stops nothing where it is off. The seed is for what it draws."""
     match config:
         case None:
             return _Never()
         case AshaConfig():
             return Asha(config)
         case HyperbandConfig():
-            return Hyperband(config)
+            return Hyperband(config, seed)
         case MedianConfig():
             return MedianStopping(config)
         case _:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ell_tune.budget import Budget
 from ell_tune.data import Essays, check_enough_for_folds, read_labelled
+from ell_tune.disk_budget import KeptWeights
 from ell_tune.engine import Resources, run_jobs
 from ell_tune.errors import UserError
 from ell_tune.folds import Folds, load_folds, make_folds
@@ -19,7 +20,7 @@ from ell_tune.search_source import SearchSource
 from ell_tune.search_spec import SearchSpec, load_search_spec
 from ell_tune.study import Study, check_new_study, create_study, open_study, study_exists
 from ell_tune.study_edit import SpaceEdit, apply, compare
-from ell_tune.study_lock import hold_study
+from ell_tune.study_lock import check_not_held, hold_study
 from ell_tune.tracking import make_tracker
 from ell_tune.worker import Workload
 
@@ -53,8 +54,11 @@ def check_request(request: SearchRequest) -> CheckedSearch:
     """Reads the space and the essays, and makes sure that the study, if there is one, is of both.
 
     Raises:
-        UserError: something is wrong with one of them, or with what pseudo-labels are to be made of.
+        UserError: something is wrong with one of them, or with what pseudo-labels are to be made of, or another
+            process holds the study.
     """
+    if study_exists(request.study_dir):
+        check_not_held(request.study_dir)
     spec = load_search_spec(request.space_path, request.settings)
     essays = read_labelled(request.train_path, spec.data)
     check_enough_for_folds(essays, request.train_path, spec.study.num_folds)
@@ -82,6 +86,18 @@ def finished_record(checked: CheckedSearch) -> StudyRecord | None:
     record, num_trials = checked.study.record(), checked.request.budget.num_trials
     is_finished = len(record.trials) >= num_trials and all(trial.ended for trial in record.trials)
     return record if is_finished else None
+
+
+def fit_to_disk(checked: CheckedSearch) -> None:
+    """Lets weights go where a study with nothing left to search has more of them than its disk budget allows now.
+
+    Raises:
+        UserError: another process holds the study.
+    """
+    study, disk_bytes = checked.study, checked.request.budget.disk_bytes
+    if study is not None and disk_bytes is not None:
+        with hold_study(study.study_dir):
+            KeptWeights(study.artifacts, disk_bytes, study.record().trials)
 
 
 @dataclass(frozen=True)
@@ -139,7 +155,8 @@ def _workload(checked: CheckedSearch, study: Study) -> tuple[Workload, tuple[str
     if checked.pseudo is not None:
         texts, pseudo_labels = texts + checked.pseudo.essays.texts, checked.pseudo.labels(study.study_dir)
     name, data, essays, folds = spec.trainable_name, spec.data, checked.essays, checked.folds
-    workload = Workload.of(name, data, essays, folds, study.artifacts, keeps_weights=False, pseudo_labels=pseudo_labels)
+    keeps_weights = checked.request.budget.disk_bytes is not None
+    workload = Workload.of(name, data, essays, folds, study.artifacts, keeps_weights, pseudo_labels)
     return workload, texts
 
 

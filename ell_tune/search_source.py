@@ -12,9 +12,10 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as Told
 
-from ell_tune.artifacts import ArtifactFolder, delete_checkpoints
+from ell_tune.artifacts import delete_checkpoints
 from ell_tune.budget import Budget, Meter
 from ell_tune.constraints import violations
+from ell_tune.disk_budget import KeptWeights
 from ell_tune.dotted import differences
 from ell_tune.flight import Flight
 from ell_tune.jobs import EndKind, Job, JobEnd
@@ -23,17 +24,13 @@ from ell_tune.records import TrialRecord, TrialState
 from ell_tune.samplers import RandomConfig, make_sampler
 from ell_tune.schedulers import make_scheduler
 from ell_tune.search_spec import SearchSpec
-from ell_tune.study import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE, Study, config_key, was_started
+from ell_tune.study import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE, Study, config_key, job_name, was_started
 from ell_tune.telling import Extrapolation, told
 from ell_tune.tracking import Tracker
 from ell_tune.trainable import Progress
 
 # Suggestions in a row that were tried before: from here on random draws are taken, and then the space counts as tried.
 _MAX_REPEATS, _MAX_RANDOM_REPEATS = 10, 100
-
-
-def _job_name(trial_number: int) -> str:
-    return f"trial-{trial_number:04d}"
 
 
 class SearchSource:
@@ -57,7 +54,7 @@ class SearchSource:
         self._display = display
         self._tracker = tracker
         self._limits = spec.study.constraints.limits
-        self._scheduler = make_scheduler(spec.study.scheduler)
+        self._scheduler = make_scheduler(spec.study.scheduler, spec.study.seed)
         self._extrapolation = Extrapolation()
         self.meter = Meter(budget)
         self._flights: dict[str, Flight] = {}  # by job name
@@ -69,13 +66,16 @@ class SearchSource:
         for frozen in trials:
             self._take_in(frozen)
         self._clear_after_last_end(trials)
+        self._weights: KeptWeights | None = None
+        if budget.disk_bytes is not None:
+            self._weights = KeptWeights(study.artifacts, budget.disk_bytes, study.record().trials)
 
     def _clear_after_last_end(self, trials: Sequence[FrozenTrial]) -> None:
         """Removes the checkpoints of the trial that ended last: the process may have died when it had told its end."""
         ended = [(trial.datetime_complete, trial.number) for trial in trials if trial.datetime_complete is not None]
         if ended:
             _, last_number = max(ended)
-            delete_checkpoints(ArtifactFolder(self._study.artifacts, _job_name(last_number)))
+            delete_checkpoints(self._study.artifact_folder(last_number))
 
     def _take_in(self, frozen: FrozenTrial) -> None:
         """Counts a trial of the study as it is."""
@@ -161,7 +161,7 @@ class SearchSource:
         if CONFIG not in trial.user_attrs:
             trial.set_user_attr(CONFIG, changes)
         flight = Flight(trial)
-        job = Job(_job_name(trial.number), config, self._spec.study.fold, self._spec.study.seed)
+        job = Job(job_name(trial.number), config, self._spec.study.fold, self._spec.study.seed)
         self._flights[job.name] = flight
         self._tracker.trial_started(trial.number, config)
         self._show(flight)
@@ -175,10 +175,13 @@ class SearchSource:
         if end is not None:
             self._tell(job, *end)
             return False
-        return self.meter.spent() is None
+        # One whose schedule is done has nothing left to spend a budget on, and completes.
+        return progress.step == progress.num_steps or self.meter.spent() is None
 
     def _note(self, flight: Flight, progress: Progress, seconds: float) -> None:
         flight.note(progress, seconds, self._devices_per_trial, self.meter.seconds)
+        if self._weights is not None:
+            self._weights.changed(flight.number)
         self.meter.add_device_seconds(seconds * self._devices_per_trial)
         self._tracker.trial_reported(flight.number, progress.step, {"score": progress.score, **progress.metrics})
         self._show(flight)
@@ -229,13 +232,15 @@ class SearchSource:
         flight.note_end(outcome, reason, violations(self._limits, flight.measures))
         score, step = min(flight.curve.values(), default=None), max(flight.curve, default=0)
         estimate = inf if score is None else self._extrapolation.final_score(score, step, flight.num_steps)
-        state, value = told(self._spec.study.stopped_as, outcome, score, estimate)
+        state, value = told(self._spec.study.tells_stopped_as, outcome, score, estimate)
         if flight.is_misfit:
             flight.note_misfit_end(state, value)
             state, value = Told.FAIL, None
         self._optuna.tell(flight.trial, value, state=state)
-        delete_checkpoints(ArtifactFolder(self._study.artifacts, job.name))
+        delete_checkpoints(self._study.artifact_folder(flight.number))
         ended = self._show(flight)
+        if self._weights is not None:
+            self._weights.ended(ended)
         self._tracker.trial_ended(ended.number, ended.state, ended.score)
 
     def _show(self, flight: Flight) -> TrialRecord:

@@ -25,7 +25,7 @@ from ell_tune.data import DataConfig
 from ell_tune.domain_clauses import ClauseError, is_under, parse_domains
 from ell_tune.dotted import field_paths, flatten, merged, nearest
 from ell_tune.errors import UserError
-from ell_tune.samplers import SamplerConfig, TpeConfig
+from ell_tune.samplers import CmaEsConfig, GpConfig, SamplerConfig, TpeConfig
 from ell_tune.schedulers import SchedulerConfig
 from ell_tune.space import FixedFieldDiffers, OutsideDomain, Space
 from ell_tune.space_document import SpaceDocument
@@ -43,11 +43,21 @@ class StudyConfig(StrictConfig):
     fold: int = Field(0, ge=0, description="the fold that trials are scored on; they train on the others")
     sampler: SamplerConfig = Field(TpeConfig(), description="who suggests configs")
     scheduler: or_off(SchedulerConfig) = Field(AshaConfig(), description="early stopping, or off")  # type: ignore[valid-type]
-    stopped_as: StoppedAs = Field("pruned", description="how a trial stopped early is told to the sampler")
+    stopped_as: StoppedAs | None = Field(
+        None,
+        description="how a trial stopped early is told to the sampler; default: extrapolated to gp and cma_es, which "
+        "learn nothing from pruned trials, and pruned to the others",
+    )
     constraints: ConstraintsConfig = Field(ConstraintsConfig(), description="limits that a config must keep")
     artifacts: str | None = Field(
         None, description="folder or s3:// URI that every node can write, for checkpoints; default: inside the study"
     )
+
+    @property
+    def tells_stopped_as(self) -> StoppedAs:
+        """`stopped_as`, or its default for the sampler."""
+        learns_from_complete_alone = isinstance(self.sampler, (GpConfig, CmaEsConfig))
+        return self.stopped_as or ("extrapolated" if learns_from_complete_alone else "pruned")
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,17 @@
 """`ell-tune status`: how a search stands, seen from another terminal or another machine."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ell_tune.artifacts import WEIGHTS_ITEM, all_item_sizes
 from ell_tune.leaderboard import shown_state
 from ell_tune.progress import distinguishing, duration
-from ell_tune.ranking import best_trial
+from ell_tune.ranking import best_trial, ranked
 from ell_tune.records import TrialRecord, TrialState
-from ell_tune.study import open_study
+from ell_tune.study import Study, job_name, open_study
 from ell_tune.study_lock import holder
 
 
@@ -31,9 +33,23 @@ def status(study_dir: Path) -> dict[str, Any]:
         "asked_for": None if searcher is None else searcher.get("num_trials"),
         "search_seconds": round(record.search_seconds, 1),
         "device_seconds": round(sum(trial.device_seconds for trial in record.trials), 1),
+        **_disk_use(study, record.trials),
         "last_event": last_event.isoformat(timespec="seconds"),
         "best": None if best is None else _summary(best, is_searched),
         "under_way": [_summary(trial, is_searched) for trial in record.trials if trial.state == TrialState.RUNNING],
+    }
+
+
+def _disk_use(study: Study, trials: Sequence[TrialRecord]) -> dict[str, Any]:
+    sizes = all_item_sizes(study.artifacts)
+    leaving = [trial for trial in ranked(trials) if WEIGHTS_ITEM in sizes.get(job_name(trial.number), {})]
+    return {
+        "artifact_bytes": sum(sum(items.values()) for items in sizes.values()),
+        "with_weights": [
+            trial.number
+            for trial in leaving
+            if trial.state == TrialState.COMPLETE and WEIGHTS_ITEM in study.artifact_folder(trial.number).names()
+        ],
     }
 
 
@@ -68,6 +84,10 @@ def as_lines(found: dict[str, Any], now: datetime) -> list[str]:
         f"{duration(found['search_seconds'])} searched, {duration(found['device_seconds'])} of device time, last event "
         f"{ago} ago"
     )
+    if found["artifact_bytes"]:
+        kept = ", ".join(map(str, found["with_weights"]))
+        weights = f", with the weights of trials {kept}, the best first" if kept else ""
+        lines.append(f"{_size(found['artifact_bytes'])} on disk{weights}")
     if found["best"] is not None:
         best = found["best"]
         lines.append(f"best {best['score']:.4f} (trial {best['number']}, {best['state']}): {best['fields']}")
@@ -79,6 +99,12 @@ def as_lines(found: dict[str, Any], now: datetime) -> list[str]:
             f"{duration(trial['seconds'])}{reason}: {trial['fields']}"
         )
     return lines
+
+
+def _size(num_bytes: int) -> str:
+    """`340 B`, `1.2 GB`: powers of 1000."""
+    power = min((len(str(num_bytes)) - 1) // 3, 4)
+    return f"{num_bytes / 1000**power:.1f} {'kMGT'[power - 1]}B" if power else f"{num_bytes} B"
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -25,6 +25,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial
 
+from ell_tune.artifacts import ArtifactFolder
 from ell_tune.config import validate
 from ell_tune.data import Essays
 from ell_tune.disk import needs_to_write
@@ -84,6 +85,9 @@ class Study:
         """A trial's whole config."""
         return with_differences(self.base, trial.user_attrs[CONFIG])
 
+    def artifact_folder(self, trial_number: int) -> ArtifactFolder:
+        return ArtifactFolder(self.artifacts, job_name(trial_number))
+
     def trial(self, trial_id: int) -> TrialRecord:
         """One trial, by Optuna's id."""
         return self._trial_record(self.storage.get_trial(trial_id))
@@ -93,13 +97,13 @@ class Study:
         frozen = self.optuna_study.get_trials(deepcopy=False)
         trials = [self._trial_record(trial) for trial in frozen if was_started(trial) and CONFIG in trial.user_attrs]
         num_steps = max((trial.num_steps for trial in trials), default=0)
-        scheduler = validate(StudyConfig, self.manifest["study"]).scheduler
+        config = validate(StudyConfig, self.manifest["study"])
         return StudyRecord(
             name=self.name,
             trials=tuple(trials),
             searched=tuple(self.manifest["searched"]),
             num_steps=num_steps,
-            rungs=make_scheduler(scheduler).rungs(num_steps),
+            rungs=make_scheduler(config.scheduler, config.seed).rungs(num_steps),
             provenance=self.manifest["provenance"],
             num_waiting=sum(trial.state == optuna.trial.TrialState.WAITING for trial in frozen),
             search_seconds=max(
@@ -129,6 +133,11 @@ class Study:
             started=trial.datetime_start,
             ended=trial.datetime_complete,
         )
+
+
+def job_name(trial_number: int) -> str:
+    """The name of a trial's job, and of its artifact folder."""
+    return f"trial-{trial_number:04d}"
 
 
 def config_key(changes: Mapping[str, Any]) -> bytes:

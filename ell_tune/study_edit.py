@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from optuna.trial import FixedTrial, FrozenTrial
+from optuna.trial import TrialState as Told
 
 from ell_tune.atomic import write_whole
+from ell_tune.config import validate
 from ell_tune.constraints import violations
 from ell_tune.dotted import differences
 from ell_tune.errors import UserError
-from ell_tune.search_spec import SearchSpec
+from ell_tune.records import TrialState
+from ell_tune.search_spec import SearchSpec, StudyConfig
 from ell_tune.space import OutsideDomain
 from ell_tune.study import (
     CONFIG,
@@ -32,7 +35,10 @@ from ell_tune.study import (
     enqueue_config,
     open_study,
     optuna_name,
+    was_started,
 )
+from ell_tune.study_lock import changing_trials
+from ell_tune.telling import StoppedAs
 
 _FIXED_PARAMS = "fixed_params"  # Optuna's system attribute of an enqueued trial
 _FIXED_FIELDS = ("seed", "num_folds", "fold", "artifacts")  # of the section `study`: scores would not compare
@@ -43,21 +49,36 @@ class SpaceEdit:
     """What an edited space file changes."""
 
     sections: tuple[str, ...]  # those that differ
-    num_fitting: int
-    misfits: Mapping[int, str]  # trial number → why it does not fit the new space
+    num_steering: int  # trials that have started, fit the new space and tell its sampler something
+    misfits: Mapping[int, str]  # number of a trial that has started → why it does not fit the new space
+    waiting_misfits: Mapping[int, str]  # the same of enqueued configs that no search has started
+    stopped_as: tuple[StoppedAs, StoppedAs]  # how stopped trials were told to the sampler, and how they will be
 
     @property
     def summary(self) -> str:
         """What a user should know before the search goes on."""
-        told = f"The space file has changed ({', '.join(self.sections)})."
-        if not self.misfits:
-            return f"{told} All trials of the study fit it."
-        shown = "; ".join(f"trial {number}: {why}" for number, why in list(self.misfits.items())[:3])
-        more = f"; and {len(self.misfits) - 3} more" if len(self.misfits) > 3 else ""
-        return (
-            f"{told} {self.num_fitting} trials fit it and go on steering the search. {len(self.misfits)} do not, and "
-            f"only stay on the leaderboard ({shown}{more})."
-        )
+        told = [f"The space file has changed ({', '.join(self.sections)})."]
+        if self.misfits:
+            told.append(
+                f"{self.num_steering} trials fit it and go on steering the search. {len(self.misfits)} do not, and "
+                f"only stay on the leaderboard ({_shown(self.misfits)})."
+            )
+        else:
+            told.append("All trials of the study fit it.")
+        if self.waiting_misfits:
+            told.append(
+                f"Enqueued configs that do not fit it are not run: {len(self.waiting_misfits)} "
+                f"({_shown(self.waiting_misfits)})."
+            )
+        before, now = self.stopped_as
+        if before != now:
+            told.append(f"Trials that were stopped or failed stay told as {before}; those to come are told as {now}.")
+        return " ".join(told)
+
+
+def _shown(misfits: Mapping[int, str]) -> str:
+    shown = "; ".join(f"trial {number}: {why}" for number, why in list(misfits.items())[:3])
+    return shown + (f"; and {len(misfits) - 3} more" if len(misfits) > 3 else "")
 
 
 def compare(study: Study, spec: SearchSpec, space_path: Path) -> SpaceEdit | None:
@@ -78,17 +99,22 @@ def compare(study: Study, spec: SearchSpec, space_path: Path) -> SpaceEdit | Non
             f"--study."
         )
     sections = {*remembered, *spec.document}
-    misfits = {}
-    num_fitting = 0
+    misfits: dict[int, str] = {}
+    waiting_misfits: dict[int, str] = {}
+    num_steering = 0
     for trial in study.optuna_study.get_trials(deepcopy=False):
         if CONFIG in trial.user_attrs and DUPLICATE_OF not in trial.user_attrs:
             why = _misfit(study.config(trial), spec)
-            if why is None:
-                num_fitting += 1
+            if why is not None:
+                (misfits if was_started(trial) else waiting_misfits)[trial.number] = why
             else:
-                misfits[trial.number] = why
+                # Of a lost trial, samplers hear nothing.
+                num_steering += was_started(trial) and trial.user_attrs.get(OUTCOME) != TrialState.LOST
+    told_before = validate(StudyConfig, study.manifest["study"]).tells_stopped_as
     differing = sorted(name for name in sections if remembered.get(name) != spec.document.get(name))
-    return SpaceEdit(tuple(differing), num_fitting, misfits)
+    return SpaceEdit(
+        tuple(differing), num_steering, misfits, waiting_misfits, (told_before, spec.study.tells_stopped_as)
+    )
 
 
 def _what_scores_depend_on(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,6 +132,11 @@ def _misfit(config: Mapping[str, Any], spec: SearchSpec) -> str | None:
 
 def apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
     """Makes the study one of the edited space: all of it or, if the process dies, nothing."""
+    with changing_trials(study.study_dir):  # a config enqueued meanwhile would stay behind in the old Optuna study
+        return _apply(study, spec, edit)
+
+
+def _apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
     generation = study.manifest["generation"] + 1
     name = optuna_name(generation)
     if name in optuna.get_all_study_names(study.storage):  # the process died here before
@@ -121,7 +152,7 @@ def apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
     entry = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "before": study.manifest["document"],
-        "misfits": {str(number): why for number, why in edit.misfits.items()},
+        "misfits": {str(number): why for number, why in {**edit.misfits, **edit.waiting_misfits}.items()},
     }
     edits = [*study.manifest["edits"], entry]
     manifest = {**study.manifest, **described(spec), "generation": generation, "edits": edits}
@@ -158,16 +189,16 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec) -> FrozenTrial:
     before = attributes.pop(MISFIT, None) or {"params": trial.params, "state": trial.state.name, "value": moved.value}
     if _misfit(config, spec) is not None:
         attributes[MISFIT] = before
-        if trial.state != TrialState.RUNNING:
+        if trial.state != Told.RUNNING:
             # Ignored by samplers, and never started where it waited.
-            moved.state, moved.value = TrialState.FAIL, None
+            moved.state, moved.value = Told.FAIL, None
             moved.datetime_complete = trial.datetime_complete or datetime.now()
             moved.datetime_start = trial.datetime_start or moved.datetime_complete
         return moved
-    if trial.state == TrialState.FAIL:  # a misfit until now, or of a lost worker
-        moved.state, moved.value = TrialState[before["state"]], before["value"]
+    if trial.state == Told.FAIL:  # a misfit until now, or of a lost worker
+        moved.state, moved.value = Told[before["state"]], before["value"]
     params = spec.space.encode(config)
-    if moved.state == TrialState.WAITING:
+    if moved.state == Told.WAITING:
         moved.datetime_start = moved.datetime_complete = None
         moved.system_attrs[_FIXED_PARAMS] = params
         return moved

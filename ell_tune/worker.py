@@ -18,7 +18,7 @@ from ray import ObjectRef, tune
 from ray._raylet import setproctitle  # type: ignore[attr-defined]  # compiled
 from ray.actor import ActorHandle
 
-from ell_tune.artifacts import ArtifactFolder, FitCheckpoints, delete_checkpoints
+from ell_tune.artifacts import RESULT_ITEM, WEIGHTS_ITEM, ArtifactFolder, FitCheckpoints, delete_checkpoints
 from ell_tune.config import InvalidConfig, StrictConfig, validate
 from ell_tune.data import DataConfig, Essays
 from ell_tune.disk import needs_to_write
@@ -27,9 +27,6 @@ from ell_tune.folds import Folds
 from ell_tune.jobs import Job
 from ell_tune.peak_memory import forget_peak, peak_memory
 from ell_tune.trainable import FoldData, FoldResult, Progress, load_trainable
-
-RESULT_ITEM = "result"  # score and out-of-fold predictions of a finished job
-WEIGHTS_ITEM = "weights"  # what `predict` needs, where weights are kept
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def retrain(
         print_line(dashboard)
         per_trial = resources(cpus_per_trial, gpus_per_trial, max_concurrent, joined=address is not None)
         cv = run_retrain(plan, per_trial, make_display(out_console)).cv
+    assert cv is not None  # only a search's own model lacks one
     fold_scores = ", ".join(f"{score:.4f}" for score in cv["fold_scores"])
     print_line(f"Out-of-fold MCRMSE {cv['score']:.4f}; by fold {fold_scores} (SD {cv['fold_sd']:.4f})")
     print_line(f"Next: ell-tune predict {shlex.quote(str(out))} TEST.csv --out submission.csv")
@@ -62,7 +63,7 @@ def retrain(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="A folder of `ell-tune retrain`.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="A folder of `retrain`, or of `export --model`.")],
     test: Annotated[Path, typer.Argument(metavar="TEST.csv", help="Essays to score, in the columns of training.")],
     out: Annotated[Path, typer.Option(metavar="submission.csv", help="The CSV to write.")],
 ) -> None:
@@ -77,7 +78,7 @@ def predict(
 
 @app.command()
 def score(
-    model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="A folder of `ell-tune retrain`.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="A folder of `retrain`, or of `export --model`.")],
     labelled: Annotated[Path, typer.Argument(metavar="LABELLED.csv", help="Scored essays that no member has seen.")],
     as_json: JsonOption = False,
 ) -> None:
@@ -89,9 +90,9 @@ def score(
 
     result = score_file(model, labelled)
     if result.num_seen:
+        honest = "" if result.oof_score is None else f"; its out-of-fold score is {result.oof_score:.4f}"
         err_console.print(
-            f"note: {result.num_seen} of these essays were used in training, so this score flatters the model; "
-            f"its out-of-fold score is {result.oof_score:.4f}",
+            f"note: {result.num_seen} of these essays were used in training, so this score flatters the model{honest}",
             style="yellow",
         )
     if as_json:

@@ -13,6 +13,8 @@ from ell_tune.errors import UserError
 if TYPE_CHECKING:
     from ell_tune.pseudo_labels import PseudoEssays
 
+_SIZE_UNITS = ("B", "KB", "MB", "GB", "TB")
+
 out_console = Console()
 err_console = Console(stderr=True)
 
@@ -51,6 +53,21 @@ def print_pseudo(pseudo: "PseudoEssays | None") -> None:
             f"Pseudo-labels: {len(pseudo.essays)} essays, scored for each fold by the members of {pseudo.model_dir} "
             f"that were trained without it; {pseudo.num_dropped} dropped, which are training essays too"
         )
+
+
+def bytes_of(option: str, text: str | None) -> float | None:
+    """The size that an option gives (500MB, 20GB, 1.5TB; powers of 1000); None without one.
+
+    Raises:
+        UserError: it is no such size, or none at all.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?B)", text.strip(), re.IGNORECASE)
+    size = float(match[1]) * 1000 ** _SIZE_UNITS.index(match[2].upper()) if match else 0.0
+    if size == 0:
+        raise UserError(f"{option} takes a size above 0 such as 500MB, 20GB or 1.5TB, but got {text!r}.")
+    return size
 
 
 def seconds_of(option: str, text: str | None) -> float:

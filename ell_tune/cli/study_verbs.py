@@ -19,6 +19,7 @@ from ell_tune.cli.options import (
     PseudoModelOption,
     PseudoOption,
     TrainOption,
+    bytes_of,
     out_console,
     print_line,
     print_pseudo,
@@ -47,6 +48,13 @@ def search(
     target_score: Annotated[
         float | None, typer.Option(metavar="SCORE", help="End once a complete trial scores this or less.")
     ] = None,
+    disk_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Disk for the study: 500MB, 20GB. The best trials keep their weights, as many as fit. Default: none.",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Fix a field; may be given more than once.")
     ] = None,
@@ -66,7 +74,7 @@ def search(
     from ell_tune.progress import make_display
     from ell_tune.pseudo_labels import pseudo_request
     from ell_tune.ray_cluster import connected, resources
-    from ell_tune.search import SearchRequest, check_request, finished_record
+    from ell_tune.search import SearchRequest, check_request, finished_record, fit_to_disk
     from ell_tune.search import search as run_search
 
     budget = Budget(
@@ -75,12 +83,14 @@ def search(
         device_seconds=seconds_of("--device-budget", device_budget),
         trial_seconds=seconds_of("--trial-budget", trial_budget),
         target_score=-inf if target_score is None else target_score,
+        disk_bytes=bytes_of("--disk-budget", disk_budget),
     )
     asked = SearchRequest(space, train, study, settings or [], budget, pseudo_request(pseudo, pseudo_model))
     request = check_request(asked)
     print_pseudo(request.pseudo)
     record, why = finished_record(request), None
     if record is not None:
+        fit_to_disk(request)
         print_line(
             f"Nothing is left to search: --trials {trials} counts those that the study has. A larger one adds to them."
         )
@@ -195,13 +205,29 @@ def export(
     study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")],
     top: Annotated[int, typer.Option(min=1, help="How many of the best configs.")],
     out: Annotated[Path, typer.Option(metavar="CONFIG_DIR", help="The folder to write them into.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL_DIR", help="Make a model of their weights too, if --disk-budget kept them."),
+    ] = None,
 ) -> None:
-    """Write the best configs of a study as YAML files for `retrain`.
+    """Write the best configs of a study as YAML files for `retrain`; with --model, predict without retraining.
 
-    Example: `ell-tune export studies/first --top 3 --out configs`
+    Example: `ell-tune export studies/first --top 3 --out configs --model models/searched`
     """
+    from ell_tune.export import best_complete
     from ell_tune.export import export as run_export
+    from ell_tune.kept_model import make_kept_model
     from ell_tune.study import open_study
 
-    for path in run_export(open_study(study), top, out):
+    opened = open_study(study)
+    best = best_complete(opened, top)
+    if model is not None:
+        make_kept_model(opened, best, model)
+    for path in run_export(opened, best, out):
         print_line(f"Wrote {path}")
+    if model is not None:
+        print_line(
+            f"Wrote {model}: {len(best)} members, all trained without the fold whose scores chose them. A model of all "
+            f"folds, and a score to believe, come of `ell-tune retrain`."
+        )
+        print_line(f"Next: ell-tune predict {shlex.quote(str(model))} TEST.csv --out submission.csv")

@@ -17,6 +17,8 @@ from searches import (
 )
 from studies import make_source, make_study
 
+from ell_tune.artifacts import ArtifactFolder
+from ell_tune.ranking import ranked
 from ell_tune.records import StudyRecord, TrialState
 from ell_tune.samplers import make_sampler
 from ell_tune.schedulers import make_scheduler
@@ -73,6 +75,22 @@ def test_kills_of_a_search_with_two_workers_lose_nothing_and_each_decision_follo
     check_stops(searches)
 
 
+def test_kills_of_a_search_with_a_disk_budget_leave_whole_weights_of_the_best_that_fit(
+    tmp_path: Path, ray_address: str
+) -> None:
+    searches = Searches(tmp_path / "killed", ray_address, study={"num_folds": 2, "scheduler": False})
+    trials_dir = searches.study_dir / "trials"
+    assert searches.run(1, "--disk-budget", "1GB").code == 0
+    sizes = ArtifactFolder(str(trials_dir), "trial-0000").item_sizes()
+    budget = NUM_TRIALS * (sizes["result"] + 20) + 8 * sizes["weights"]
+    kill_again_and_again(searches, 6, 3, "--max-concurrent", 2, "--disk-budget", f"{budget}B")
+    check_nothing_counted_twice(searches.study_dir, NUM_TRIALS)
+    assert sum(path.stat().st_size for path in trials_dir.rglob("*") if path.is_file()) <= budget
+    kept = sorted(path.parent.name for path in trials_dir.glob("*/weights"))
+    assert f"trial-{ranked(searches.record().trials)[0].number:04d}" in kept and len(kept) < NUM_TRIALS
+    assert all("weights" in ArtifactFolder(str(trials_dir), name).names() for name in kept)
+
+
 def test_a_trial_that_was_done_when_its_driver_died_is_not_trained_again(tmp_path: Path, ray_address: str) -> None:
     trace = tmp_path / "trace"
     searches = Searches(tmp_path, ray_address, base={"trace": str(trace)})
@@ -115,7 +133,8 @@ def check_suggestions(searches: Searches, folder: Path) -> None:
 def check_stops(searches: Searches) -> None:
     """Enters the scores into rungs in the order of the journal, and stops the same trials."""
     record = searches.record()
-    asha = make_scheduler(make_study(searches.folder / "again")[1].study.scheduler)
+    settings = make_study(searches.folder / "again")[1].study
+    asha = make_scheduler(settings.scheduler, settings.seed)
     best, stopped = dict[int, float](), set()
     for line in journal(searches.study_dir):
         if line["op_code"] != SCORED:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ell_tune.artifacts import ArtifactFolder, FitCheckpoints, delete_checkpoints
+from ell_tune.artifacts import ArtifactFolder, FitCheckpoints, all_item_sizes, delete_checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,10 @@ def test_what_is_published_can_be_fetched_replaced_and_deleted(root: str, tmp_pa
     fetched = folder.fetch("weights", tmp_path / "scratch")
     assert (fetched / "a.txt").read_text() == "new"
     assert (fetched / "deep" / "b.txt").read_text() == "newnew"
+    marker = len('{"a.txt": 3, "deep/b.txt": 6}')
+    sizes = {"weights": 3 + 6 + marker, "result": 1 + 2 + marker}
+    assert folder.item_sizes() == sizes
+    assert all_item_sizes(root)["trial-0001"] == sizes
     folder.delete("weights")
     folder.delete("weights")
     folder.delete("result")

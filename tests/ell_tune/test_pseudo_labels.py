@@ -172,6 +172,19 @@ def test_a_search_needs_the_labels_of_its_fold_alone(tmp_path: Path, train: Essa
     assert pseudo.fingerprint != of_all.fingerprint
 
 
+def test_a_searchs_own_model_labels_for_the_fold_of_the_search_alone(
+    tmp_path: Path, train: Essays, folds: Folds
+) -> None:
+    model_dir = make_model(tmp_path / "model", train, folds)
+    model = load_model(model_dir)
+    without_2 = tuple(member for member in model.members if member.fold == 2)
+    save_model(model_dir, replace(model, members=without_2, cv=None))
+    request = PseudoRequest(write_essays(tmp_path / "unlabelled.csv", UNLABELLED), model_dir)
+    assert list(check_pseudo(request, train, folds, DataConfig(), [2]).labels(tmp_path)) == [2]
+    with pytest.raises(UserError, match=r"but it has none without fold 0, 1: it is a search's own"):
+        check_pseudo(request, train, folds, DataConfig(), range(3))
+
+
 def test_each_member_predicts_once(
     tmp_path: Path, train: Essays, folds: Folds, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,10 +135,10 @@ def test_device_seconds_are_training_time_times_devices_over_all_trials(tmp_path
     source, study = make_source(tmp_path / "study", budget, study={"num_folds": 2, "scheduler": False})
     run_all(source, tmp_path)
     trials = study.record().trials
-    # The second trial spends the last of it at its last evaluation.
+    # The second trial spends the last of it at its last evaluation, and is done with that.
     assert [(trial.state, trial.device_seconds) for trial in trials] == [
         (TrialState.COMPLETE, per_trial),
-        (TrialState.RUNNING, per_trial),
+        (TrialState.COMPLETE, per_trial),
     ]
     assert source.why_ended() == "the budget of 8 device-seconds is used up"
     resumed, _ = make_source(tmp_path / "study", budget)

@@ -9,9 +9,10 @@ import pytest
 from fake_trainable import Config
 
 from ell_tune.asha import AshaConfig
+from ell_tune.config import validate
 from ell_tune.errors import UserError
 from ell_tune.samplers import RandomConfig, TpeConfig
-from ell_tune.search_spec import SearchSpec, load_search_spec
+from ell_tune.search_spec import SearchSpec, StudyConfig, load_search_spec
 from ell_tune.tracking import TrackingConfig
 
 Load = Callable[..., SearchSpec]
@@ -266,3 +267,21 @@ def test_tells_where_a_trainable_is_named_that_is_none(tmp_path: Path) -> None:
     path.write_text("base: {}\ntrainable: no_such_module\n")
     with pytest.raises(UserError, match=r"space\.yaml, line 2: trainable: .* there is no module 'no_such_module'"):
         load_search_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "stopped_as", "told"),
+    [
+        ("cma_es", None, "extrapolated"),
+        ("gp", None, "extrapolated"),
+        ("tpe", None, "pruned"),
+        ("random", None, "pruned"),
+        ("cma_es", "pruned", "pruned"),
+        ("tpe", "last_value", "last_value"),
+    ],
+)
+def test_samplers_that_learn_nothing_from_pruned_trials_are_told_estimates(
+    sampler: str, stopped_as: str | None, told: str
+) -> None:
+    config = validate(StudyConfig, {"sampler": {"name": sampler}, "stopped_as": stopped_as})
+    assert config.tells_stopped_as == told

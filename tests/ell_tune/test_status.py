@@ -42,6 +42,8 @@ def test_a_new_study(tmp_path: Path) -> None:
         "asked_for": None,
         "search_seconds": 0.0,
         "device_seconds": 0,
+        "artifact_bytes": 0,
+        "with_weights": [],
         "last_event": LAST_EVENT.isoformat(timespec="seconds"),
         "best": None,
         "under_way": [],
@@ -89,6 +91,8 @@ def test_a_running_and_an_interrupted_study(tmp_path: Path) -> None:
         "asked_for": 9,
         "search_seconds": 125.0,
         "device_seconds": 100 * DEVICES_PER_TRIAL,
+        "artifact_bytes": 0,
+        "with_weights": [],
         "last_event": LAST_EVENT.isoformat(timespec="seconds"),
         "best": base,
         "under_way": [base, {**base, **unscored}],
@@ -133,6 +137,17 @@ def test_a_finished_study(tmp_path: Path) -> None:
         f"best 0.5800 (trial 0, complete): {BASE}",
     ]
     assert (tmp_path / "study" / "journal.log").read_bytes() == journal
+
+
+@pytest.mark.parametrize(("num_bytes", "shown"), [(900, "914 B"), (1_234_000, "1.2 MB"), (999_999, "1.0 MB")])
+def test_what_lies_on_the_disk_and_which_trials_have_weights(tmp_path: Path, num_bytes: int, shown: str) -> None:
+    source, study = make_source(tmp_path / "study", Budget(num_trials=1))
+    run_all(source, tmp_path / "artifacts")
+    folder = study.artifact_folder(0)
+    folder.publish("weights", lambda directory: (directory / "w.bin").write_bytes(bytes(num_bytes)) and None)
+    found = read(tmp_path / "study")
+    assert found["with_weights"] == [0]
+    assert f"{shown} on disk, with the weights of trials 0, the best first" in as_lines(found, NOW)
 
 
 def test_why_a_trial_broke_off_is_said(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """A study that goes on with an edited space file: what stays, what steers the search, what is refused."""
 
+import fcntl
 from pathlib import Path
+from threading import Event, Thread, current_thread
 from typing import Any
 
 import optuna
@@ -71,12 +73,34 @@ def test_the_same_space_is_no_edit(tmp_path: Path) -> None:
 
 def test_an_edit_names_the_sections_and_the_trials_that_do_not_fit(tmp_path: Path) -> None:
     _, found = edit(searched(tmp_path / "study"), **NARROW)
-    assert (found.sections, found.num_fitting) == (("enqueue", "search"), 2)
+    assert (found.sections, found.num_steering) == (("enqueue", "search"), 2)
     assert found.misfits == {1: "x = 8.0 lies outside the searched [-5.0, 5.0]"}
     assert found.summary == (
         "The space file has changed (enqueue, search). 2 trials fit it and go on steering the search. 1 do not, and "
         "only stay on the leaderboard (trial 1: x = 8.0 lies outside the searched [-5.0, 5.0])."
     )
+
+
+def test_only_trials_that_tell_the_sampler_something_are_said_to_steer(tmp_path: Path) -> None:
+    source, study = make_source(tmp_path / "study", Budget(num_trials=2), enqueue=[{"x": 1.0}, {"x": 8.0}, {"x": 2.0}])
+    complete(source, next_job(source), [0.5])
+    source.on_end(next_job(source), JobEnd(EndKind.LOST, message="its node was lost"))
+    source, study = resume(study, 3, enqueue=[{"x": 1.0}, {"x": 8.0}, {"x": 2.0}])
+    complete(source, next_job(source), [0.7])
+    _, found = edit(study, **NARROW)  # trial 3 waits
+    assert (found.num_steering, set(found.misfits), set(found.waiting_misfits)) == (1, {2}, set())
+
+
+def test_an_edit_of_stopped_as_says_that_it_is_for_trials_to_come(tmp_path: Path) -> None:
+    study = searched(tmp_path / "study")
+    edited, found = edit(study, **TRIED, study={"num_folds": 2, "stopped_as": "last_value"})
+    assert found.summary.endswith(
+        "All trials of the study fit it. Trials that were stopped or failed stay told as pruned; those to come are "
+        "told as last_value."
+    )
+    assert told(edited)[1][0] == Told.PRUNED
+    _, found = edit(edited, **TRIED, study={"num_folds": 2, "sampler": {"name": "cma_es"}})
+    assert found.summary.endswith("stay told as last_value; those to come are told as extrapolated.")
 
 
 def test_an_edit_that_all_trials_fit_says_so(tmp_path: Path) -> None:
@@ -184,7 +208,11 @@ def test_a_waiting_misfit_is_not_run_and_waits_again_once_it_fits(tmp_path: Path
     source, study = make_source(tmp_path / "study", Budget(1), **TRIED)
     complete(source, next_job(source), [0.5])
     edited, found = edit(study, **NARROW)
-    assert set(found.misfits) == {1}
+    assert (set(found.misfits), set(found.waiting_misfits)) == (set(), {1})
+    assert found.summary == (
+        "The space file has changed (enqueue, search). All trials of the study fit it. Enqueued configs that do not "
+        "fit it are not run: 1 (trial 1: x = 8.0 lies outside the searched [-5.0, 5.0])."
+    )
     assert (len(edited.record().trials), edited.record().num_waiting) == (1, 1)
     source, edited = resume(study, 2, **NARROW)
     assert next_job(source).config["x"] == 1.0
@@ -203,6 +231,33 @@ def test_new_configs_of_the_file_are_enqueued_and_known_ones_are_not(tmp_path: P
     source, _ = resume(study, 4, enqueue=entries)
     config = next_job(source).config
     assert (config["x"], config["y"]) == (4.0, 4)
+
+
+def test_a_config_enqueued_while_the_space_is_edited_waits_in_the_edited_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = searched(tmp_path / "study")
+    (tmp_path / "mine.yaml").write_text("x: 4.5\n")
+    waits, lock, write = Event(), fcntl.flock, study_edit.write_whole
+    enqueuing = Thread(target=enqueue, args=(study.study_dir, [tmp_path / "mine.yaml"]))
+
+    def lock_and_tell(file: Any, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and current_thread() is enqueuing:
+            waits.set()
+        lock(file, operation)
+
+    def write_later(path: Path, text: str) -> None:  # all trials have been moved
+        monkeypatch.setattr("ell_tune.study_lock.fcntl.flock", lock_and_tell)
+        enqueuing.start()
+        while not waits.wait(0.01) and enqueuing.is_alive():
+            pass
+        write(path, text)
+
+    monkeypatch.setattr(study_edit, "write_whole", write_later)
+    edited, _ = edit(study, **NARROW)
+    enqueuing.join()
+    assert edited.record().num_waiting == 1
+    assert open_study(study.study_dir).optuna_study.get_trials()[3].user_attrs["config"]["x"] == 4.5
 
 
 def test_another_base_config_is_tried_first(tmp_path: Path) -> None:

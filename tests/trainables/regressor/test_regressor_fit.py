@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from safetensors.torch import load_file
 from ell_tune.config import validate
 from ell_tune.metrics import mcrmse, rmse_per_target
 from ell_tune.trainable import FoldData, load_trainable
-from trainables.regressor import Config, predict, predicting
+from trainables.regressor import Config, predict, predicting, training
+from trainables.regressor.encoder.reader import EssayReader
 
 MakeConfig = Callable[..., Config]
 MakeFoldData = Callable[..., FoldData]
@@ -153,6 +155,29 @@ def test_frozen_parameters_stay_and_all_others_move(
     assert same == {name for name in pretrained if not name.startswith("encoder.layer.1.")}
     state = torch.load(checkpoints.saved[-1] / "state.pt", weights_only=True)
     assert not [name for name in state["model"] if "layer.0." in name or "embeddings" in name]
+
+
+@pytest.mark.parametrize("keep_states", [True, False])
+def test_the_time_to_score_an_essay_is_that_through_all_layers(
+    make_config: MakeConfig,
+    make_fold_data: MakeFoldData,
+    make_checkpoints: MakeCheckpoints,
+    monkeypatch: pytest.MonkeyPatch,
+    keep_states: bool,
+) -> None:
+    config = make_config(freeze={"embeddings": True, "num_layers": 1, "keep_states": keep_states})
+    now = 0.0
+
+    def predict_in_time(model: Any, reader: EssayReader, rows: Any, *rest: Any) -> Any:
+        nonlocal now
+        now += len(rows) * (1 if reader.frozen_states else 4)
+        return predicting.predict_rows(model, reader, rows, *rest)
+
+    monkeypatch.setattr(training, "predict_rows", predict_in_time)
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(training._Interval, "metrics", lambda interval: {})
+    curve, _ = run(config, make_fold_data(config), make_checkpoints())
+    assert {progress.metrics["seconds_per_essay"] for progress in curve} == {4.0}
 
 
 def test_essays_from_rays_object_store_are_read_only(

@@ -1,0 +1,20 @@
+"""The reading of sizes; times are tested with the command."""
+
+import pytest
+
+from ell_tune.cli.options import bytes_of
+from ell_tune.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("900B", 900), ("500MB", 5e8), ("20 GB", 2e10), ("1.5tb", 1.5e12), (None, None)]
+)
+def test_sizes(text: str | None, size: float | None) -> None:
+    assert bytes_of("--disk-budget", text) == size
+
+
+@pytest.mark.parametrize("text", ["much", "0GB", "20", "20GiB", "-1MB", ""])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    message = f"^--disk-budget takes a size above 0 such as 500MB, 20GB or 1.5TB, but got '{text}'"
+    with pytest.raises(UserError, match=message):
+        bytes_of("--disk-budget", text)
