@@ -7,8 +7,8 @@ from typing import Any
 import optuna
 
 from ell_tune.records import TrialState
-from ell_tune.study import MISFIT, OUTCOME, REASON, USAGE
 from ell_tune.trainable import MEASURES, Progress
+from ell_tune.trial_attributes import MISFIT, OUTCOME, REASON, USAGE
 
 
 class Flight:

@@ -23,10 +23,11 @@ from ell_tune.records import TrialRecord, TrialState
 from ell_tune.samplers import RandomConfig, make_sampler
 from ell_tune.schedulers import make_scheduler
 from ell_tune.search_spec import SearchSpec
-from ell_tune.study import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE, Study, config_key, was_started
+from ell_tune.study import Study, config_key, was_started
 from ell_tune.telling import Extrapolation, told
 from ell_tune.tracking import Tracker
 from ell_tune.trainable import Progress
+from ell_tune.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE
 
 # Suggestions in a row that were tried before: from here on random draws are taken, and then the space counts as tried.
 _MAX_REPEATS, _MAX_RANDOM_REPEATS = 10, 100

@@ -21,18 +21,8 @@ from ell_tune.dotted import differences
 from ell_tune.errors import UserError
 from ell_tune.search_spec import SearchSpec
 from ell_tune.space import OutsideDomain
-from ell_tune.study import (
-    CONFIG,
-    DUPLICATE_OF,
-    MISFIT,
-    OUTCOME,
-    USAGE,
-    Study,
-    described,
-    enqueue_config,
-    open_study,
-    optuna_name,
-)
+from ell_tune.study import Study, described, enqueue_config, open_study, optuna_name
+from ell_tune.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE
 
 _FIXED_PARAMS = "fixed_params"  # Optuna's system attribute of an enqueued trial
 _FIXED_FIELDS = ("seed", "num_folds", "fold", "artifacts")  # of the section `study`: scores would not compare

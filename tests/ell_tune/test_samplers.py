@@ -17,8 +17,9 @@ from ell_tune.jobs import EndKind, JobEnd, JobSource
 from ell_tune.samplers import CmaEsConfig, GpConfig, QmcConfig, RandomConfig, TpeConfig, make_sampler
 from ell_tune.search_spec import StudyConfig, load_search_spec
 from ell_tune.space import Alternative, Choice, Numeric, Space
-from ell_tune.study import DUPLICATE_OF, Study
+from ell_tune.study import Study
 from ell_tune.trainable import Progress
+from ell_tune.trial_attributes import DUPLICATE_OF
 
 SPACE = Space(
     {"x": 1.0, "y": 1, "swa": None},
