@@ -35,6 +35,7 @@ from ell_tune.journal import drop_torn_line, open_journal
 from ell_tune.provenance import provenance
 from ell_tune.pseudo_labels import PseudoEssays
 from ell_tune.records import StudyRecord, TrialRecord, TrialState
+from ell_tune.samplers import sampled_cost
 from ell_tune.schedulers import make_scheduler
 from ell_tune.search_spec import SearchSpec, StudyConfig
 from ell_tune.space import Space
@@ -85,19 +86,20 @@ class Study:
         frozen = self.optuna_study.get_trials(deepcopy=False)
         trials = [self._trial_record(trial) for trial in frozen if was_started(trial) and CONFIG in trial.user_attrs]
         num_steps = max((trial.num_steps for trial in trials), default=0)
-        scheduler = validate(StudyConfig, self.manifest["study"]).scheduler
+        config = validate(StudyConfig, self.manifest["study"])
         return StudyRecord(
             name=self.name,
             trials=tuple(trials),
             searched=tuple(self.manifest["searched"]),
             num_steps=num_steps,
-            rungs=make_scheduler(scheduler).rungs(num_steps),
+            rungs=make_scheduler(config.scheduler).rungs(num_steps),
             provenance=self.manifest["provenance"],
             num_waiting=sum(trial.state == optuna.trial.TrialState.WAITING for trial in frozen),
             search_seconds=max(
                 (trial.user_attrs[USAGE]["search_seconds"] for trial in frozen if USAGE in trial.user_attrs),
                 default=0.0,
             ),
+            cost=sampled_cost(config.sampler),
         )
 
     def _trial_record(self, trial: FrozenTrial) -> TrialRecord:
