@@ -216,7 +216,7 @@ COSTED = study(
     costed(2, 0.47, 0.5),
     costed(3, 0.6, 0.02),
     costed(4, 0.44, 0.1, state=STOPPED, steps=4),
-    costed(5, None, 0.1, state=FAILED),
+    costed(5, None, 0.1, state=FAILED, steps=1, num_steps=8),
     trial(6, None, state=FAILED),
     *(costed(number, 0.47, 0.6) for number in range(7, 17)),
     cost="seconds_per_essay",
