@@ -152,10 +152,16 @@ def check_leaderboard(run: Run, study_dir: Path, num_trials: int) -> None:
         assert row["on_front"] == (row in complete and not is_beaten)
 
 
-def test_the_leaderboard_shows_the_front(run: Run, tmp_path: Path) -> None:
-    source, _ = asha_source(tmp_path / "study", 10)
+def test_the_leaderboard_shows_the_front_and_export_writes_it(run: Run, tmp_path: Path) -> None:
+    source, study = asha_source(tmp_path / "study", 10)
     run_all(source, tmp_path / "artifacts")
     check_leaderboard(run, tmp_path / "study", 10)
+    words = ["export", tmp_path / "study", "--out", tmp_path / "configs"]
+    assert run(*words, "--front")[0] == 0
+    numbers = [int(path.stem.rpartition("-")[2]) for path in sorted((tmp_path / "configs").iterdir())]
+    assert numbers == [trial.number for trial in reversed(front(study.record()))]
+    for options in ([], ["--front", "--top", 1]):
+        assert run(*words, *options)[2].startswith("error: export: which configs are written is said by --top K or")
 
 
 @pytest.mark.slow
