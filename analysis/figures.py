@@ -10,15 +10,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis.fields import Field, short_labels, show
+from analysis.fields import LOG_AXIS_RATIO, Field, short_labels, show
 from analysis.importance import Importance
 from analysis.ranking import best_so_far, by_end, leader
 from analysis.theme import DRAWING_ORDER, INK, MUTED, STATE_COLOUR, STATE_MARK, blank_figure, score_frame
 from analysis.tooltips import describe, plain, shortened
+from ell_tune.front import front, trial_cost
 from ell_tune.ranking import contenders
 from ell_tune.records import StudyRecord, TrialRecord, TrialState
 
 _TICK_CHARS = 24  # of a tick label; the tooltip has more
+_COST_TITLES = {
+    "num_parameters": "parameters",
+    "peak_memory_mib": "peak memory, MiB",
+    "seconds_per_essay": "time to score one essay, seconds",
+    "seconds": "training time of a whole schedule, seconds",
+}
 _GOLDEN = 0.618  # its multiples spread evenly over [0, 1)
 
 
@@ -53,6 +60,31 @@ def best_over_cost(study: StudyRecord) -> go.Figure:
         hoverinfo="skip",
     )
     _add_trials(figure, study, lambda trial: spent[trial.number])
+    return figure
+
+
+def score_against_cost(study: StudyRecord, cost: str) -> go.Figure:
+    """Each trial's score by its cost, and the front of those that none beats in both, as a stair with rings."""
+    costs = {trial.number: found for trial in study.trials if (found := trial_cost(trial, cost)) is not None}
+    members = front(study)
+    figure = blank_figure(420, _COST_TITLES.get(cost, cost), "score")
+    figure.add_scatter(
+        x=[costs[trial.number] for trial in members],
+        y=[trial.score for trial in members],
+        mode="lines+markers",
+        line=dict(color=INK, width=2, shape="hv"),
+        marker=dict(symbol="circle-open", color=INK, size=13, line=dict(width=1.5)),
+        name="front",
+        hoverinfo="skip",
+    )
+    having = [trial for trial in study.trials if trial.number in costs]
+    in_frame = [trial.score for trial in members if trial.score is not None]
+    _add_trials(figure, study, lambda trial: costs[trial.number], having, in_frame)
+    low, high = min(costs.values(), default=0.0), max(costs.values(), default=0.0)
+    if low > 0 and high / low >= LOG_AXIS_RATIO:
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     return figure
 
 
@@ -161,8 +193,12 @@ def _add_trials(
     study: StudyRecord,
     x_of: Callable[[TrialRecord], float],
     trials: Sequence[TrialRecord] | None = None,
+    in_frame: Sequence[float] = (),
 ) -> None:
-    """Marks trials at their score, one trace per state; failed ones along the top; rings the leader."""
+    """Marks trials at their score, one trace per state; failed ones along the top; rings the leader.
+
+    `in_frame`: scores that are shown, however bad they are.
+    """
     trials = study.trials if trials is None else trials
     for state in TrialState:
         failed = state == TrialState.FAILED
@@ -192,7 +228,7 @@ def _add_trials(
     # Failed trials live on an axis of their own, from 0 at the bottom of the frame to 1 at its top.
     figure.update_layout(yaxis2=dict(overlaying="y", range=[0, 1], visible=False, fixedrange=True))
     scores = [t.score for t in trials if t.score is not None and t.state != TrialState.FAILED]
-    _frame_scores(figure, scores)
+    _frame_scores(figure, scores, in_frame)
     num_above = sum(score > figure.layout.yaxis.range[1] for score in scores)
     if num_above:
         figure.add_annotation(
@@ -223,11 +259,14 @@ def _joined_curves(trials: Sequence[TrialRecord], study: StudyRecord) -> dict[st
     return dict(x=x, y=y, marker=marker, hovertext=texts, hoverinfo="text")
 
 
-def _frame_scores(figure: go.Figure, scores: Sequence[float]) -> None:
+def _frame_scores(figure: go.Figure, scores: Sequence[float], in_frame: Sequence[float] = ()) -> None:
     if not scores:
         figure.update_layout(yaxis=dict(range=[0, 1], showticklabels=False))
         return
     low, high = score_frame(scores)
+    worst = max(in_frame, default=low)
+    if worst > high:
+        high = worst + 0.05 * (worst - low)
     figure.update_layout(yaxis=dict(range=[low, high], tickformat=".4f"))
 
 

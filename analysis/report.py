@@ -55,6 +55,8 @@ def render(study: StudyRecord) -> str:
         "best-over-cost": figures.best_over_cost(study),
         "learning-curves": figures.learning_curves(study),
     }
+    if study.cost is not None:
+        drawn["score-against-cost"] = figures.score_against_cost(study, study.cost)
     field_figures = []
     for index, field in enumerate(searched_fields(study)):
         if field.values:

@@ -3,6 +3,7 @@
 from html import escape
 
 from analysis.fields import short_labels, show
+from ell_tune.front import trial_cost
 from ell_tune.records import StudyRecord, TrialRecord
 
 
@@ -18,6 +19,9 @@ def describe(trial: TrialRecord, study: StudyRecord) -> str:
         f"<b>trial {trial.number}</b> · {trial.state.value}",
         f"no score after {steps}" if trial.score is None else f"score {trial.score:.4f} after {steps}",
     ]
+    cost = None if study.cost is None else trial_cost(trial, study.cost)
+    if cost is not None:
+        lines.append(f"{study.cost} {cost:.4g}")
     if trial.reason:
         lines.append(shortened(trial.reason, 80))
     labels = short_labels(study.searched)

@@ -1,7 +1,7 @@
 """Limits that a config must keep to be of use, such as a model that is small enough.
 
 A trainable measures them at its evaluations (`Progress.metrics`). A trial that breaks one ends at once, and samplers
-that know constraints (TPE, GP) learn from how far it broke it.
+that know constraints (TPE, GP, NSGA-II) learn from how far it broke it.
 """
 
 from collections.abc import Mapping

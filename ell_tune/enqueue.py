@@ -9,8 +9,9 @@ from ell_tune.dotted import differences, expand, merged
 from ell_tune.errors import UserError
 from ell_tune.search_spec import SearchSpec, remembered_spec
 from ell_tune.space import FixedFieldDiffers, OutsideDomain
-from ell_tune.study import CONFIG, Study, config_key, enqueue_config, open_study, read_manifest
+from ell_tune.study import Study, config_key, enqueue_config, open_study, read_manifest
 from ell_tune.study_lock import changing_trials
+from ell_tune.trial_attributes import CONFIG
 from ell_tune.yaml_source import YamlSource, load_yaml
 
 

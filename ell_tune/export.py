@@ -12,6 +12,7 @@ from ell_tune.config import InvalidConfig, StrictConfig, validate
 from ell_tune.data import DataConfig
 from ell_tune.dotted import expand
 from ell_tune.errors import UserError
+from ell_tune.front import front
 from ell_tune.ranking import ranked
 from ell_tune.records import TrialRecord, TrialState
 from ell_tune.study import Study
@@ -30,17 +31,24 @@ class ExportedConfig:
     config: StrictConfig
 
 
-def best_complete(study: Study, num_best: int) -> list[TrialRecord]:
-    """The best complete trials of a study, the best first.
+def best_complete(study: Study, num_best: int | None) -> list[TrialRecord]:
+    """The `num_best` best complete trials of a study, or all on its front of score and cost, the best score first.
 
     Raises:
-        UserError: the study has fewer complete trials.
+        UserError: the study has fewer complete trials, or no front.
     """
     record = study.record()
-    complete = [trial for trial in ranked(record.trials) if trial.state == TrialState.COMPLETE]
-    if len(complete) < num_best:
+    if num_best is None and record.cost is None:
         raise UserError(
-            f"--top {num_best}: only trials that ran their whole schedule are exported, and {record.name} has "
+            f"--front: only a search by the sampler `nsga2` has a front of score and cost, and {record.name} has "
+            f"another sampler. Take the best scores with --top K."
+        )
+    candidates = ranked(record.trials) if num_best is not None else front(record)[::-1]
+    complete = [trial for trial in candidates if trial.state == TrialState.COMPLETE]
+    if len(complete) < (1 if num_best is None else num_best):
+        option = "--front" if num_best is None else f"--top {num_best}"
+        raise UserError(
+            f"{option}: only trials that ran their whole schedule are exported, and {record.name} has "
             f"{len(complete)} of them. Ask for fewer, or search on (`ell-tune search ... --trials N`)."
         )
     return complete[:num_best]

@@ -7,8 +7,8 @@ from typing import Any
 import optuna
 
 from ell_tune.records import TrialState
-from ell_tune.study import MISFIT, OUTCOME, REASON, USAGE
 from ell_tune.trainable import MEASURES, Progress
+from ell_tune.trial_attributes import MISFIT, OUTCOME, REASON, USAGE
 
 
 class Flight:
@@ -20,7 +20,7 @@ class Flight:
         frozen = self._storage.get_trial(trial._trial_id)
         self.is_misfit = MISFIT in frozen.user_attrs  # of a space before an edit
         self.curve: dict[int, float] = dict(frozen.intermediate_values)  # step → score; infinite where it diverged
-        self._usage: dict[str, Any] = dict(frozen.user_attrs.get(USAGE, {}))
+        self.usage: dict[str, Any] = dict(frozen.user_attrs.get(USAGE, {}))  # as in the journal
 
     @property
     def number(self) -> int:
@@ -28,16 +28,16 @@ class Flight:
 
     @property
     def num_steps(self) -> int:
-        return int(self._usage.get("num_steps", 0))
+        return int(self.usage.get("num_steps", 0))
 
     @property
     def seconds(self) -> float:
         """Training time so far."""
-        return float(self._usage.get("seconds", 0.0))
+        return float(self.usage.get("seconds", 0.0))
 
     @property
     def measures(self) -> Mapping[str, float]:
-        return {name: self._usage[name] for name in MEASURES if name in self._usage}
+        return {name: self.usage[name] for name in MEASURES if name in self.usage}
 
     def best_until(self, step: int) -> float:
         """The best score of the evaluations up to a step."""
@@ -45,7 +45,7 @@ class Flight:
 
     def note(self, progress: Progress, seconds: float, devices: float, search_seconds: float) -> None:
         """Writes an evaluation. Its cost comes first, so that no score is without it."""
-        usage = self._usage
+        usage = self.usage
         usage["num_steps"] = progress.num_steps
         usage["seconds"] = self.seconds + seconds
         usage["device_seconds"] = usage.get("device_seconds", 0.0) + seconds * devices

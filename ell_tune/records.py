@@ -49,3 +49,4 @@ class StudyRecord:
     provenance: Mapping[str, Any]  # data and fold hashes, versions, seed, commit
     num_waiting: int = 0  # enqueued configs that no search has started yet
     search_seconds: float = 0.0  # wall time of all searches, up to the last evaluation
+    cost: str | None = None  # what its sampler keeps low besides the score: one of `ell_tune.costs.COSTS`

@@ -16,7 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
 
 from ell_tune.config import StrictConfig, one_of
+from ell_tune.costs import Cost
 from ell_tune.errors import UserError
+from ell_tune.nsga2 import Nsga2, Nsga2Config
 
 
 class TpeConfig(StrictConfig):
@@ -62,7 +64,7 @@ class RandomConfig(StrictConfig):
     name: Literal["random"] = "random"
 
 
-SamplerConfig = one_of(TpeConfig, GpConfig, CmaEsConfig, QmcConfig, RandomConfig)
+SamplerConfig = one_of(TpeConfig, GpConfig, CmaEsConfig, Nsga2Config, QmcConfig, RandomConfig)
 
 
 def make_sampler(config: StrictConfig, seed: int, trial_number: int) -> BaseSampler:
@@ -93,10 +95,17 @@ def make_sampler(config: StrictConfig, seed: int, trial_number: int) -> BaseSamp
                 )
             case CmaEsConfig():
                 return _cma_es(config, derived_seed)
+            case Nsga2Config():
+                return Nsga2(config, derived_seed)
             case QmcConfig():
                 return _Qmc(trial_number, seed, optuna.samplers.RandomSampler(seed=derived_seed))
             case _:
                 return optuna.samplers.RandomSampler(seed=derived_seed)
+
+
+def sampled_cost(config: StrictConfig) -> Cost | None:
+    """What a sampler keeps low besides the score, if it has something."""
+    return config.cost if isinstance(config, Nsga2Config) else None
 
 
 def _cma_es(config: CmaEsConfig, seed: int) -> BaseSampler:

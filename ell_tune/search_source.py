@@ -4,9 +4,10 @@ All that it knows is in the study, or is rebuilt from it here; so to start, to r
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from math import inf, isfinite
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -15,19 +16,21 @@ from optuna.trial import TrialState as Told
 from ell_tune.artifacts import delete_checkpoints
 from ell_tune.budget import Budget, Meter
 from ell_tune.constraints import violations
+from ell_tune.costs import Fronts, cost_of
 from ell_tune.disk_budget import KeptWeights
 from ell_tune.dotted import differences
 from ell_tune.flight import Flight
 from ell_tune.jobs import EndKind, Job, JobEnd
 from ell_tune.progress import Display
 from ell_tune.records import TrialRecord, TrialState
-from ell_tune.samplers import RandomConfig, make_sampler
+from ell_tune.samplers import RandomConfig, make_sampler, sampled_cost
 from ell_tune.schedulers import make_scheduler
 from ell_tune.search_spec import SearchSpec
-from ell_tune.study import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE, Study, config_key, job_name, was_started
+from ell_tune.study import Study, config_key, job_name, was_started
 from ell_tune.telling import Extrapolation, told
 from ell_tune.tracking import Tracker
 from ell_tune.trainable import Progress
+from ell_tune.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE
 
 # Suggestions in a row that were tried before: from here on random draws are taken, and then the space counts as tried.
 _MAX_REPEATS, _MAX_RANDOM_REPEATS = 10, 100
@@ -55,6 +58,8 @@ class SearchSource:
         self._tracker = tracker
         self._limits = spec.study.constraints.limits
         self._scheduler = make_scheduler(spec.study.scheduler, spec.study.seed)
+        self._cost = sampled_cost(spec.study.sampler)
+        self._fronts = Fronts()
         self._extrapolation = Extrapolation()
         self.meter = Meter(budget)
         self._flights: dict[str, Flight] = {}  # by job name
@@ -97,7 +102,7 @@ class SearchSource:
             best = inf
             for step, score in sorted(frozen.intermediate_values.items()):
                 best = min(best, score)
-                self._scheduler.stops(frozen.number, step, attributes[USAGE]["num_steps"], best)
+                self._stops(frozen.number, step, best, attributes[USAGE], len(frozen.intermediate_values))
         # One that was killed between its outcome and its end in Optuna completes once more.
         if attributes.get(OUTCOME) == TrialState.COMPLETE and frozen.state != Told.RUNNING:
             self._take_in_complete(frozen.intermediate_values)
@@ -192,7 +197,7 @@ class SearchSource:
         if not flight.is_misfit:
             # Whatever becomes of the trial, it enters the rung, as it does when the study is read again.
             best = flight.best_until(progress.step)
-            stopped = self._scheduler.stops(flight.number, progress.step, progress.num_steps, best)
+            stopped = self._stops(flight.number, progress.step, best, flight.usage, len(flight.curve))
         if not isfinite(progress.score):
             return TrialState.FAILED, f"diverged: the score of evaluation {progress.step} is {progress.score}"
         broken = self._broken_constraint(flight)
@@ -205,6 +210,16 @@ class SearchSource:
         if flight.seconds >= self._budget.trial_seconds:
             return TrialState.STOPPED, f"a trial has {self._budget.trial_seconds:.0f} s, which are used up"
         return None
+
+    def _stops(self, number: int, step: int, best: float, usage: Mapping[str, Any], num_reported: int) -> str | None:
+        """Compares a trial at a step, and says why it ends there, if it does. The front of score and cost goes on."""
+        num_steps = usage["num_steps"]
+        stopped = self._scheduler.stops(number, step, num_steps, best)
+        if self._cost is not None:
+            self._fronts.enter(number, step, num_steps, best, cost_of(self._cost, usage, num_reported, num_steps))
+            if stopped is not None and self._fronts.has(number, step, num_steps):
+                return None
+        return stopped
 
     def _broken_constraint(self, flight: Flight) -> str | None:
         measured = violations(self._limits, flight.measures)

@@ -36,21 +36,14 @@ from ell_tune.journal import drop_torn_line, open_journal
 from ell_tune.provenance import provenance
 from ell_tune.pseudo_labels import PseudoEssays
 from ell_tune.records import StudyRecord, TrialRecord, TrialState
+from ell_tune.samplers import sampled_cost
 from ell_tune.schedulers import make_scheduler
 from ell_tune.search_spec import SearchSpec, StudyConfig
 from ell_tune.space import Space
 from ell_tune.trainable import MEASURES
+from ell_tune.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, REASON, USAGE
 
 _FORMAT = 2
-
-# A trial's user attributes in the journal. Optuna's own state of a trial is what its sampler is told
-# (`ell_tune.telling`); what became of it stands here.
-CONFIG = "config"  # where it differs from the study's base config: dotted path → value
-USAGE = "usage"  # of its last evaluation: num_steps, seconds, device_seconds, search_seconds, and measures
-OUTCOME = "outcome"  # the `TrialState` that it ended in
-REASON = "reason"  # why it was stopped, failed or broke off
-MISFIT = "misfit"  # what its `params`, Optuna `state` and `value` were before an edit of the space that it does not fit
-DUPLICATE_OF = "duplicate_of"  # the number of an earlier trial with the same config: it was not run
 
 
 @dataclass(frozen=True)
@@ -110,6 +103,7 @@ class Study:
                 (trial.user_attrs[USAGE]["search_seconds"] for trial in frozen if USAGE in trial.user_attrs),
                 default=0.0,
             ),
+            cost=sampled_cost(config.sampler),
         )
 
     def _trial_record(self, trial: FrozenTrial) -> TrialRecord:

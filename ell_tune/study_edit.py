@@ -24,21 +24,10 @@ from ell_tune.errors import UserError
 from ell_tune.records import TrialState
 from ell_tune.search_spec import SearchSpec, StudyConfig
 from ell_tune.space import OutsideDomain
-from ell_tune.study import (
-    CONFIG,
-    DUPLICATE_OF,
-    MISFIT,
-    OUTCOME,
-    USAGE,
-    Study,
-    described,
-    enqueue_config,
-    open_study,
-    optuna_name,
-    was_started,
-)
+from ell_tune.study import Study, described, enqueue_config, open_study, optuna_name, was_started
 from ell_tune.study_lock import changing_trials
 from ell_tune.telling import StoppedAs
+from ell_tune.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE
 
 _FIXED_PARAMS = "fixed_params"  # Optuna's system attribute of an enqueued trial
 _FIXED_FIELDS = ("seed", "num_folds", "fold", "artifacts")  # of the section `study`: scores would not compare

@@ -12,9 +12,13 @@ from fractions import Fraction
 from math import inf
 from typing import Literal
 
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as Told
 
+from ell_tune.costs import COSTS, cost_of
+from ell_tune.errors import UserError
 from ell_tune.records import TrialState
+from ell_tune.trial_attributes import OUTCOME, USAGE
 
 StoppedAs = Literal["pruned", "last_value", "extrapolated"]
 
@@ -60,3 +64,31 @@ def told(stopped_as: StoppedAs, state: TrialState, score: float | None, estimate
         case _:
             # A failed config too: TPE ignores what is told as failed and would suggest the like again.
             return Told.PRUNED, None
+
+
+def score_and_cost(trial: FrozenTrial, cost: str) -> tuple[float, float] | None:
+    """What NSGA-II, which has two objectives, hears of a trial; None if it hears nothing.
+
+    A stopped trial counts with its score so far if Optuna was told that it is pruned. What it costs is known, and
+    without the stopped trials a generation takes twice as long to fill. A failed one teaches by having no offspring.
+
+    Raises:
+        UserError: the trainable does not measure this cost.
+    """
+    if trial.state not in (Told.COMPLETE, Told.PRUNED):
+        return None
+    if any(violation > 0 for violation in trial.constraints.values()):
+        return inf, inf  # compared with others by how far it breaks the constraints
+    curve, usage = trial.intermediate_values, trial.user_attrs.get(USAGE, {})
+    if trial.user_attrs.get(OUTCOME) == TrialState.FAILED or not curve:
+        return None
+    found = cost_of(cost, usage, len(curve), usage["num_steps"])
+    if found is None:
+        measured = ", ".join(name for name in COSTS if name in usage)
+        raise UserError(
+            f"study.sampler.cost: the trainable must measure the cost that NSGA-II is to keep low, but trial "
+            f"{trial.number} has no {cost}. Take a cost that it measures ({measured})."
+        )
+    score = trial.value if trial.state == Told.COMPLETE else min(curve.values())
+    assert score is not None
+    return score, found

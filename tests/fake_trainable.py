@@ -1,7 +1,7 @@
 """A trainable of milliseconds, with which the tests drive the whole platform.
 
-Its score is a quadratic of `x` and `y` that falls with every evaluation. Its predictions are the mean of the training
-labels and the pseudo-labels, so they depend on the fold.
+Its score is a quadratic of `x` and `y` that falls with every evaluation; `y` is its size too. Its predictions are the
+mean of the training labels and the pseudo-labels, so they depend on the fold.
 """
 
 import json
@@ -89,7 +89,7 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
         checkpoints.save(lambda directory, text=text: (directory / "state.json").write_text(text) and None)
         _fail(config.fault, step)
         told = float(config.fault) if config.fault in ("nan", "inf", "-inf") else score
-        report(Progress(step, config.evaluations, told, _metrics(fold_data)))
+        report(Progress(step, config.evaluations, told, _metrics(config, fold_data)))
     mean_C = fold_data.labels_NC[np.concatenate([fold_data.train_rows, fold_data.pseudo_rows])].mean(axis=0)
     (checkpoints.weights_dir / "mean.json").write_text(json.dumps([float(mean) for mean in mean_C]))
     pseudo = {
@@ -101,9 +101,10 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
     return FoldResult(best, oof_MC, checkpoints.weights_dir)
 
 
-def _metrics(fold_data: FoldData) -> dict[str, float]:
-    """What a test wants to know of the process that a fit runs in."""
+def _metrics(config: Config, fold_data: FoldData) -> dict[str, float]:
+    """The size of the model, and what a test wants to know of the process that a fit runs in."""
     return {
+        "num_parameters": 1000.0 * (1 + config.y),
         "pid": float(os.getpid()),
         "omp_num_threads": float(os.environ.get("OMP_NUM_THREADS", "nan")),
         "num_prepared": float(len(fold_data.prepared)),

@@ -74,7 +74,7 @@ def test_no_room_imports_the_command_line() -> None:
     ("package", "allowed"),
     [
         ("trainables", {"config", "data", "errors", "metrics", "trainable"}),
-        ("analysis", {"atomic", "errors", "metrics", "ranking", "records"}),
+        ("analysis", {"atomic", "errors", "front", "metrics", "ranking", "records"}),
     ],
 )
 def test_a_room_uses_only_the_platforms_contracts(package: str, allowed: set[str]) -> None:

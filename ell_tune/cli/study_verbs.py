@@ -203,8 +203,11 @@ def report(
 @app.command()
 def export(
     study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")],
-    top: Annotated[int, typer.Option(min=1, help="How many of the best configs.")],
     out: Annotated[Path, typer.Option(metavar="CONFIG_DIR", help="The folder to write them into.")],
+    top: Annotated[int | None, typer.Option(min=1, help="How many of the best configs.")] = None,
+    front: Annotated[
+        bool, typer.Option("--front", help="Instead: those on the front of score and cost (sampler `nsga2`).")
+    ] = False,
     model: Annotated[
         Path | None,
         typer.Option(metavar="MODEL_DIR", help="Make a model of their weights too, if --disk-budget kept them."),
@@ -214,6 +217,8 @@ def export(
 
     Example: `ell-tune export studies/first --top 3 --out configs --model models/searched`
     """
+    if front == (top is not None):
+        raise UserError("export: which configs are written is said by --top K or by --front; give one of them.")
     from ell_tune.export import best_complete
     from ell_tune.export import export as run_export
     from ell_tune.kept_model import make_kept_model

@@ -12,12 +12,13 @@ from analysis.figures import (
     best_over_trials,
     importance_bars,
     learning_curves,
+    score_against_cost,
     score_by_field,
 )
 from analysis.importance import FieldImportance, Importance
 from analysis.theme import STATE_COLOUR, score_frame
 from analysis.tooltips import describe, shortened
-from ell_tune.records import TrialState
+from ell_tune.records import TrialRecord, TrialState
 
 STOPPED, RUNNING, FAILED = TrialState.STOPPED, TrialState.RUNNING, TrialState.FAILED
 
@@ -203,3 +204,47 @@ def test_a_tooltip_says_how_far_a_stopped_trial_got_and_why_it_ended() -> None:
 def test_text_for_figures_is_cut_before_it_is_escaped() -> None:
     assert shortened("<a href='x'>", 4) == "&lt;a …"
     assert shortened("a & b", 5) == "a &amp; b"
+
+
+def costed(number: int, score: float | None, cost: float, **changes: Any) -> TrialRecord:
+    return trial(number, score, measures={"seconds_per_essay": cost}, **changes)
+
+
+COSTED = study(
+    costed(0, 0.46, 0.3),
+    costed(1, 0.45, 0.9),
+    costed(2, 0.47, 0.5),
+    costed(3, 0.6, 0.02),
+    costed(4, 0.44, 0.1, state=STOPPED, steps=4),
+    costed(5, None, 0.1, state=FAILED, steps=1, num_steps=8),
+    trial(6, None, state=FAILED),
+    *(costed(number, 0.47, 0.6) for number in range(7, 17)),
+    cost="seconds_per_essay",
+)
+
+
+def test_score_against_cost_has_the_front_as_a_stair_and_every_trial_with_a_cost() -> None:
+    figure = score_against_cost(COSTED, "seconds_per_essay")
+    stair = trace(figure, "front")
+    assert (stair.x, stair.y, stair.line.shape) == ((0.02, 0.3, 0.9), (0.6, 0.46, 0.45), "hv")
+    assert trace(figure, "complete").x[:4] == (0.3, 0.9, 0.5, 0.02)
+    assert (trace(figure, "stopped").x, trace(figure, "stopped").y) == ((0.1,), (0.44,))
+    assert trace(figure, "failed").x == (0.1,)
+    assert trace(figure, "best").x == (0.9,)
+    assert figure.layout.xaxis.title.text == "time to score one essay, seconds"
+    assert "seconds_per_essay 0.3" in trace(figure, "complete").hovertext[0].split("<br>")
+
+
+def test_all_of_the_front_is_in_the_frame_and_wide_costs_have_a_log_axis() -> None:
+    figure = score_against_cost(COSTED, "seconds_per_essay")
+    assert figure.layout.yaxis.range[1] > 0.6 > best_over_trials(COSTED).layout.yaxis.range[1]
+    assert figure.layout.xaxis.type == "log"
+    assert {"0.02", "0.05", "0.1", "0.2", "0.5", "1"} <= set(figure.layout.xaxis.ticktext)
+    alike = study(costed(0, 0.46, 0.3), costed(1, 0.45, 0.4), cost="seconds_per_essay")
+    assert score_against_cost(alike, "seconds_per_essay").layout.xaxis.type is None
+
+
+def test_score_against_a_cost_that_no_trial_has_is_empty() -> None:
+    assert [len(t.x) for t in score_against_cost(study(trial(0), cost="peak_memory_mib"), "peak_memory_mib").data] == [
+        0
+    ]

@@ -136,8 +136,10 @@ def test_the_page_refers_to_nothing_outside_itself(num_trials: int) -> None:
     assert not re.search(r"[*]|https?:|connect-src|'self'", policies[0] or "")
 
 
-def test_navigation_leads_to_every_section() -> None:
-    tags = Page(render(search(3))).tags
+@pytest.mark.parametrize("cost", [None, "seconds"])
+def test_navigation_leads_to_every_section(cost: str | None) -> None:
+    tags = Page(render(dataclasses.replace(search(3), cost=cost))).tags
+    assert any(attrs.get("id") == "score-against-cost" for _, attrs in tags) == (cost is not None)
     targets = [attrs["href"] for tag, attrs in tags if tag == "a"]
     assert targets == [f"#{attrs['id']}" for tag, attrs in tags if tag == "section"]
 

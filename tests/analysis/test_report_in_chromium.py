@@ -53,8 +53,9 @@ def drawn_figures(dom: str) -> list[str]:
 
 
 def test_every_figure_of_a_search_is_drawn(tmp_path: Path) -> None:
-    assert drawn_figures(draw(search(40), tmp_path)) == [
-        "best-over-trials", "best-over-cost", "learning-curves",
+    record = dataclasses.replace(search(40), cost="seconds")
+    assert drawn_figures(draw(record, tmp_path)) == [
+        "best-over-trials", "best-over-cost", "score-against-cost", "learning-curves",
         *(f"field-{index}" for index in range(8)),
         "parallel", "importance-bars",
     ]  # fmt: skip

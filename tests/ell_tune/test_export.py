@@ -47,6 +47,12 @@ def test_more_than_there_are_is_refused(finished: Study) -> None:
         best_complete(finished, 7)
 
 
+def test_a_study_without_a_cost_has_no_front(finished: Study, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--front: only a search by the sampler `nsga2` has a front"):
+        best_complete(finished, None)
+    assert not (tmp_path / "configs").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -10,8 +10,9 @@ from studies import make_study
 
 from ell_tune.flight import Flight
 from ell_tune.records import TrialState
-from ell_tune.study import OUTCOME, REASON, USAGE, Study
+from ell_tune.study import Study
 from ell_tune.trainable import Progress
+from ell_tune.trial_attributes import OUTCOME, REASON, USAGE
 
 
 @pytest.fixture

@@ -42,3 +42,27 @@ def test_without_a_search_a_trial_in_flight_is_interrupted() -> None:
         console.print(as_table(record, is_searched=False))
     assert "running" not in capture.get() and "interrupted" in capture.get()
     assert "the next `ell-tune search` into this study goes on with it" in capture.get()
+
+
+def test_a_cost_and_the_front_are_shown_where_the_sampler_has_a_cost() -> None:
+    record = study(
+        trial(0, 0.46, measures={"seconds_per_essay": 0.25}),
+        trial(1, 0.45, measures={"seconds_per_essay": 0.5}),
+        trial(2, 0.47, measures={"seconds_per_essay": 0.5}),
+        trial(3, None, state=TrialState.FAILED),
+        cost="seconds_per_essay",
+    )
+    rows = as_rows(record, is_searched=False)
+    assert [(row["number"], row["cost"], row["on_front"]) for row in rows] == [
+        (1, 0.5, True),
+        (0, 0.25, True),
+        (2, 0.5, False),
+        (3, None, False),
+    ]
+    console = Console(width=140)
+    with console.capture() as capture:
+        console.print(as_table(record, is_searched=False))
+    lines = capture.get().splitlines()
+    assert "the cost is seconds_per_essay, ◆ is on the front" in " ".join(capture.get().split())
+    cells = [[cell.strip() for cell in line.split("│")[1:8]] for line in lines if "│" in line]
+    assert [cell[5:] for cell in cells] == [["0.5", "◆"], ["0.25", "◆"], ["0.5", ""], ["-", ""]]

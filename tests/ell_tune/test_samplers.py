@@ -14,11 +14,13 @@ from ell_tune.budget import Budget
 from ell_tune.config import StrictConfig, validate
 from ell_tune.errors import UserError
 from ell_tune.jobs import EndKind, JobEnd, JobSource
+from ell_tune.nsga2 import Nsga2Config
 from ell_tune.samplers import CmaEsConfig, GpConfig, QmcConfig, RandomConfig, TpeConfig, make_sampler
 from ell_tune.search_spec import StudyConfig, load_search_spec
 from ell_tune.space import Alternative, Choice, Numeric, Space
-from ell_tune.study import DUPLICATE_OF, Study
+from ell_tune.study import Study
 from ell_tune.trainable import Progress
+from ell_tune.trial_attributes import DUPLICATE_OF, USAGE
 
 SPACE = Space(
     {"x": 1.0, "y": 1, "swa": None},
@@ -32,6 +34,7 @@ CONFIGS: list[StrictConfig] = [
     TpeConfig(num_startup_trials=3),
     GpConfig(num_startup_trials=3),
     CmaEsConfig(num_startup_trials=3),
+    Nsga2Config(cost="seconds", population_size=3),
     QmcConfig(),
     RandomConfig(),
 ]
@@ -43,6 +46,13 @@ def loss(config: dict[str, Any]) -> float:
     return abs(math.log10(config["x"]) - 1) + config["y"] / 10
 
 
+def tell(study: optuna.Study, trial: optuna.Trial, score: float) -> None:
+    """Ends a trial of one evaluation, the shorter the larger its y."""
+    trial.set_user_attr(USAGE, {"num_steps": 1, "seconds": 30.0 - trial.params["y"]})
+    trial.report(score, 1)
+    study.tell(trial, score)
+
+
 def suggestions(config: StrictConfig, seed: int, num_trials: int) -> list[dict[str, Any]]:
     """What a study's first trials are, each told its loss."""
     study = optuna.create_study()
@@ -50,7 +60,7 @@ def suggestions(config: StrictConfig, seed: int, num_trials: int) -> list[dict[s
     for number in range(num_trials):
         study.sampler = make_sampler(config, seed, number)
         trial = study.ask()
-        study.tell(trial, loss(SPACE.suggest(trial)))
+        tell(study, trial, loss(SPACE.suggest(trial)))
         params.append(trial.params)
     return params
 
@@ -62,8 +72,9 @@ def test_the_same_seed_makes_the_same_search(config: StrictConfig) -> None:
 
 @every_sampler
 def test_other_seeds_and_other_trials_get_other_suggestions(config: StrictConfig) -> None:
-    first, second = suggestions(config, seed=1, num_trials=6), suggestions(config, seed=2, num_trials=6)
-    assert len({params["x"] for params in first + second}) == 12
+    num_trials = 3 if isinstance(config, Nsga2Config) else 6  # from the fourth on, children have their parents' values
+    first, second = suggestions(config, 1, num_trials), suggestions(config, 2, num_trials)
+    assert len({params["x"] for params in first + second}) == 2 * num_trials
 
 
 @pytest.mark.parametrize(
@@ -76,7 +87,7 @@ def test_a_fresh_sampler_suggests_the_same_for_the_same_study(config: StrictConf
         study.sampler = make_sampler(config, 3, number)
         trial = study.ask()
         SPACE.suggest(trial)
-        study.tell(trial, float(number))
+        tell(study, trial, float(number))
     twins = []
     for _ in range(2):
         study.sampler = make_sampler(config, 3, 8)

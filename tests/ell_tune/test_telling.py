@@ -1,12 +1,17 @@
 """What a sampler hears of ended trials, as a table and by hand."""
 
 from math import inf
+from typing import Any
 
+import optuna
 import pytest
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as Told
 
+from ell_tune.errors import UserError
 from ell_tune.records import TrialState
-from ell_tune.telling import Extrapolation, StoppedAs, told
+from ell_tune.telling import Extrapolation, StoppedAs, score_and_cost, told
+from ell_tune.trial_attributes import OUTCOME, USAGE
 
 
 @pytest.mark.parametrize(
@@ -67,3 +72,51 @@ def test_the_order_in_which_trials_complete_does_not_matter() -> None:
     for curve in reversed(curves):
         other.add_complete(curve)
     assert one.final_score(1.0, 1, 2) == other.final_score(1.0, 1, 2)
+
+
+def ended(state: Told, value: float | None = None, outcome: TrialState | None = None, **usage: float) -> FrozenTrial:
+    """A trial that scored .6 and then .7, of four evaluations."""
+    attributes: dict[str, Any] = {USAGE: {"num_steps": 4, "seconds": 10.0, **usage}}
+    attributes |= {} if outcome is None else {OUTCOME: outcome}
+    return optuna.trial.create_trial(
+        state=state, value=value, intermediate_values={1: 0.6, 2: 0.7}, user_attrs=attributes
+    )
+
+
+def test_nsga2_hears_of_what_was_told_and_of_what_was_pruned_with_its_score_so_far() -> None:
+    assert score_and_cost(ended(Told.COMPLETE, 0.5, num_parameters=7.0), "num_parameters") == (0.5, 7.0)
+    assert score_and_cost(ended(Told.PRUNED, num_parameters=7.0), "num_parameters") == (0.6, 7.0)
+    assert score_and_cost(ended(Told.PRUNED), "seconds") == (0.6, 20.0)  # of the whole schedule
+
+
+def test_nsga2_hears_nothing_of_what_failed_got_lost_or_is_under_way() -> None:
+    for trial in (
+        ended(Told.PRUNED, outcome=TrialState.FAILED),
+        ended(Told.COMPLETE, inf, outcome=TrialState.FAILED),
+        ended(Told.FAIL, outcome=TrialState.LOST),
+        ended(Told.RUNNING),
+        optuna.trial.create_trial(state=Told.PRUNED, user_attrs={OUTCOME: TrialState.FAILED}),
+    ):
+        assert score_and_cost(trial, "seconds") is None
+
+
+def test_nsga2_hears_of_a_broken_constraint() -> None:
+    for state, violation, heard in (
+        (Told.PRUNED, 0.5, (inf, inf)),
+        (Told.PRUNED, 0.0, None),
+        (Told.FAIL, 0.5, None),
+    ):
+        trial = ended(state, outcome=TrialState.FAILED)
+        trial.set_constraint("peak_memory_mib", violation)
+        assert score_and_cost(trial, "seconds") == heard
+
+
+def test_a_cost_that_the_trainable_does_not_measure_is_the_users_error() -> None:
+    trial = ended(Told.COMPLETE, 0.5, num_parameters=7.0)
+    trial.number = 3
+    with pytest.raises(UserError) as error:
+        score_and_cost(trial, "seconds_per_essay")
+    assert str(error.value) == (
+        "study.sampler.cost: the trainable must measure the cost that NSGA-II is to keep low, but trial 3 has no "
+        "seconds_per_essay. Take a cost that it measures (num_parameters, seconds)."
+    )
