@@ -14,6 +14,8 @@ from ell_tune.ray_environment import set_ray_environment
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Read by torch: a test's models are tiny, and two workers of two threads each make them wait for one another, tenfold.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Ray would give its workers the lowest priority, and they would wait for the other tests that run at the same time.
+os.environ["RAY_worker_niceness"] = "0"
 
 set_ray_environment(address="of the fixture below")
 
@@ -37,7 +39,9 @@ def ray_address() -> Iterator[str]:
     """A Ray cluster of two CPUs, which tests join: to start one for each takes longer than what they test."""
     from ray.cluster_utils import Cluster
 
-    # Another Ray on this machine may have the default port: told no port, the cluster takes the next free one.
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "dashboard_port": None})
+    # Without what takes half of a cluster's start, and which a local Ray is tested with in test_ray_cluster.py.
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, "include_log_monitor": False}
+    )
     yield cluster.address
     cluster.shutdown()

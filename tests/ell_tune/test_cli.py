@@ -220,7 +220,7 @@ def test_a_study_goes_on_with_an_edited_space_but_only_with_its_own_essays(
     train = ["--train", tmp_path / "a" / "train.csv", "--study", tmp_path / "study", "--address", ray_address]
     code, out, err = run("search", space, *train, "--trials", 2, "--set", "y=2")
     assert code == 0, err
-    assert re.search(r"Ray dashboard: http://127\.0\.0\.1:\d+ \(its token: `ray get-auth-token`\)", out)
+    assert "Ray runs without a dashboard" in out
     assert "2 trials in" in out and "Next: ell-tune leaderboard" in out
     assert [trial.config["y"] for trial in open_study(tmp_path / "study").record().trials] == [2, 2]
 
