@@ -84,7 +84,7 @@ class CountingSource(ListSource):
 
 # Runs are shared: each process that a run starts imports Ray Tune, which takes longer than its jobs.
 @pytest.fixture(scope="module")
-def mixed_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CountingSource, Path]]:
+def mixed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[CountingSource, Path]:
     """One run of jobs that end in every way that a job can end by itself or is ended by its source."""
     artifacts = tmp_path_factory.mktemp("artifacts")
     jobs = [
@@ -97,12 +97,12 @@ def mixed_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Counti
         _job("last"),
     ]
     source = CountingSource(*jobs, stop_at={"stopped": 2})
-    gc.freeze()  # what is in memory already is not looked through each time
+    gc.collect()
+    gc.freeze()  # other tests' trials are not counted
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("ell_tune.engine.MAX_LOST_WORKERS", 1)
         _run(source, artifacts)
-    gc.unfreeze()
-    yield source, artifacts
+    return source, artifacts
 
 
 @pytest.fixture(scope="module")
