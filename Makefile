@@ -42,8 +42,9 @@ check: setup ## lint, format and types: what pre-commit and CI run
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# In the files' order: xdist would begin with those of many tests and end with a few of Ray's, which take the longest.
 test: setup ## the default tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 slow: setup ## whole searches and local clusters
 	$(BIN)/python -m pytest -m slow

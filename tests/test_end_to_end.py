@@ -41,7 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Path:
     }
     (folder / "space.yaml").write_text(yaml.safe_dump(space))
     _run("sample-data", "--essays", 48, "--seed", 3, "--out", folder)
-    train = ["--train", folder / "train.csv", "--address", ray_address]
+    # One trial at a time: a worker's import of torch and transformers takes longer than its trials.
+    train = ["--train", folder / "train.csv", "--address", ray_address, "--cpus-per-trial", 2]
     _run("search", folder / "space.yaml", *train, "--study", folder / "study", "--trials", 4)
     _run("export", folder / "study", "--top", 1, "--out", folder / "configs")
     _run("retrain", *(folder / "configs").iterdir(), *train, "--out", folder / "model", "--folds", 2)

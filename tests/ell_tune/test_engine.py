@@ -1,7 +1,9 @@
 """The engine on a real Ray, with a trainable of milliseconds and faults that it injects into its own process."""
 
 import gc
+import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from ray.tune.experiment import Trial
 from studies import essays
 
-from ell_tune.artifacts import RESULT_ITEM, WEIGHTS_ITEM
+from ell_tune.artifacts import RESULT_ITEM, WEIGHTS_ITEM, ArtifactFolder, FitCheckpoints
 from ell_tune.engine import Resources, run_jobs
 from ell_tune.errors import Interrupted, TrainableBug, UserError
 from ell_tune.jobs import EndKind, Job, JobEnd
@@ -69,8 +71,20 @@ def _run(source: Any, artifacts: Path, cpus: float = 1.0, at_a_time: int = 2) ->
     run_jobs(source, workload, data.texts, Resources(cpus, 0.0, at_a_time))
 
 
+class CountingSource(ListSource):
+    """Counts Tune's trials, wherever Tune keeps them, each time that it is asked for a job."""
+
+    most_trials = 0
+
+    def next_job(self) -> Job | None:
+        gc.collect()
+        self.most_trials = max(self.most_trials, sum(type(thing) is Trial for thing in gc.get_objects()))
+        return super().next_job()
+
+
+# Runs are shared: each process that a run starts imports Ray Tune, which takes longer than its jobs.
 @pytest.fixture(scope="module")
-def mixed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[ListSource, Path]:
+def mixed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[CountingSource, Path]:
     """One run of jobs that end in every way that a job can end by itself or is ended by its source."""
     artifacts = tmp_path_factory.mktemp("artifacts")
     jobs = [
@@ -82,12 +96,26 @@ def mixed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[ListSource, Pat
         _job("always-killed", fault="kill"),
         _job("last"),
     ]
-    source = ListSource(*jobs, stop_at={"stopped": 2})
-    _run(source, artifacts)
+    source = CountingSource(*jobs, stop_at={"stopped": 2})
+    gc.collect()
+    gc.freeze()  # other tests' trials are not counted
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("ell_tune.engine.MAX_LOST_WORKERS", 1)
+        _run(source, artifacts)
     return source, artifacts
 
 
-def test_a_job_runs_to_its_end_and_leaves_its_result(mixed_run: tuple[ListSource, Path]) -> None:
+@pytest.fixture(scope="module")
+def run_with_a_bug(tmp_path_factory: pytest.TempPathFactory) -> tuple[ListSource, TrainableBug]:
+    """One job at a time: three that end well, one with a bug, and many that were to follow."""
+    jobs = [_job(f"trial-{index:04d}", evaluations=2) for index in range(3)]
+    source = ListSource(*jobs, _job("job", fault="bug"), *[_job(f"later-{index}") for index in range(20)])
+    with pytest.raises(TrainableBug) as raised:
+        _run(source, tmp_path_factory.mktemp("artifacts"), cpus=2.0, at_a_time=1)
+    return source, raised.value
+
+
+def test_a_job_runs_to_its_end_and_leaves_its_result(mixed_run: tuple[CountingSource, Path]) -> None:
     source, artifacts = mixed_run
     assert source.heard["complete"] == [1, 2, 3]
     assert source.ends["complete"] == JobEnd(EndKind.COMPLETE, score=pytest.approx(0.4 + 0.2 / 3))
@@ -99,14 +127,14 @@ def test_a_job_runs_to_its_end_and_leaves_its_result(mixed_run: tuple[ListSource
         np.testing.assert_allclose(arrays["predictions"][0], labels_NC[::2].mean(axis=0), rtol=1e-6)
 
 
-def test_a_job_ends_where_its_source_stops_it(mixed_run: tuple[ListSource, Path]) -> None:
+def test_a_job_ends_where_its_source_stops_it(mixed_run: tuple[CountingSource, Path]) -> None:
     source, artifacts = mixed_run
     assert source.heard["stopped"] == [1, 2] and "stopped" not in source.ends
     # The source of a search deletes it when it has recorded the stop.
     assert [path.name for path in (artifacts / "stopped").iterdir()] == ["checkpoint-000001"]
 
 
-def test_a_bad_config_ends_its_job_alone(mixed_run: tuple[ListSource, Path]) -> None:
+def test_a_bad_config_ends_its_job_alone(mixed_run: tuple[CountingSource, Path]) -> None:
     source, _ = mixed_run
     assert source.heard["bad-config"] == [1] and source.heard["illegal"] == []
     assert source.ends["bad-config"] == JobEnd(EndKind.BAD_CONFIG, message="it does not fit")
@@ -114,62 +142,46 @@ def test_a_bad_config_ends_its_job_alone(mixed_run: tuple[ListSource, Path]) -> 
     assert source.ends["last"].kind == EndKind.COMPLETE
 
 
-def test_a_killed_worker_is_started_again_from_its_checkpoint(mixed_run: tuple[ListSource, Path]) -> None:
+def test_a_killed_worker_is_started_again_from_its_checkpoint(mixed_run: tuple[CountingSource, Path]) -> None:
     source, artifacts = mixed_run
     assert (artifacts / "killed").exists()
     assert source.heard["killed-once"] == [1, 2, 3, 4]
     assert source.ends["killed-once"].kind == EndKind.COMPLETE
 
 
-def test_a_worker_that_always_dies_is_given_up_and_named(mixed_run: tuple[ListSource, Path]) -> None:
+def test_a_worker_that_always_dies_is_given_up_and_named(mixed_run: tuple[CountingSource, Path]) -> None:
     source, _ = mixed_run
     assert source.ends["always-killed"].kind == EndKind.LOST
     failure = source.ends["always-killed"].message
-    assert failure is not None and failure.startswith("its worker or node was lost 4 times, the last time: ")
+    assert failure is not None and failure.startswith("its worker or node was lost 2 times, the last time: ")
 
 
-def test_actors_are_reused_share_prepared_essays_match_their_cpus_and_are_named_after_their_job(tmp_path: Path) -> None:
-    jobs = [_job(f"trial-{index:04d}", evaluations=2) for index in range(3)]
-    source = ListSource(*jobs)
-    _run(source, tmp_path, cpus=2.0, at_a_time=1)
-    metrics = [source.metrics[job.name][1] for job in jobs]
+def test_the_driver_holds_no_trial_of_tune_that_has_ended(mixed_run: tuple[CountingSource, Path]) -> None:
+    source, _ = mixed_run
+    assert 2 <= source.most_trials <= 4  # the two that run, and those that have ended since the last was added
+
+
+def test_actors_are_reused_share_prepared_essays_match_their_cpus_and_are_named_after_their_job(
+    run_with_a_bug: tuple[ListSource, TrainableBug],
+) -> None:
+    source, _ = run_with_a_bug
+    metrics = [source.metrics[f"trial-{index:04d}"][1] for index in range(3)]
     assert len({m["pid"] for m in metrics}) == 1
     assert {m["omp_num_threads"] for m in metrics} == {2.0}
     assert {m["num_prepared"] for m in metrics} == {20.0}
     assert [m["trial_in_process_title"] for m in metrics] == [0.0, 1.0, 2.0]
 
 
-def test_the_driver_holds_no_trial_of_tune_that_has_ended(tmp_path: Path) -> None:
-    class Counting(ListSource):
-        """Counts Tune's trials of this run, wherever Tune keeps them, each time that it is asked for a job."""
-
-        most = 0
-
-        def next_job(self) -> Job | None:
-            gc.collect()
-            trials = [thing for thing in gc.get_objects() if type(thing) is Trial]
-            self.most = max(self.most, sum('"name": "counted-' in trial.config.get("job", "") for trial in trials))
-            return super().next_job()
-
-    jobs = [_job(f"counted-{index}", evaluations=1, fault="kill" if index == 3 else "none") for index in range(10)]
-    source = Counting(*jobs, stop_at={"counted-1": 1})
-    _run(source, tmp_path)
-    assert set(source.ends) == {job.name for job in jobs} - {"counted-1"}
-    assert 2 <= source.most <= 4  # the two that run, and those that have ended since the last was added
-
-
-def test_our_bug_stops_the_run_with_its_traceback(tmp_path: Path) -> None:
-    source = ListSource(_job("job", fault="bug"), *[_job(f"later-{index}") for index in range(20)])
-    with pytest.raises(TrainableBug, match=r"(?s)job:\nTraceback.*fake_trainable\.py.*RuntimeError: an error of ours"):
-        _run(source, tmp_path, at_a_time=1)
+def test_our_bug_stops_the_run_with_its_traceback(run_with_a_bug: tuple[ListSource, TrainableBug]) -> None:
+    source, error = run_with_a_bug
+    expected = r"(?s)job:\nTraceback.*fake_trainable\.py.*RuntimeError: an error of ours"
+    assert re.match(expected, str(error))
     assert "later-19" not in source.ends
 
 
 def test_a_users_mistake_stops_the_run_with_its_message(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="^the hub cannot be reached$"):
-        _run(ListSource(_job("job", fault="user_error")), tmp_path)
-    with pytest.raises(UserError, match="^no tokenizer can be had$"):
-        _run(ListSource(_job("job", fault="user_error_in_prepare")), tmp_path)
+        _run(ListSource(_job("job", fault="user_error")), tmp_path)  # one in `prepare`: in the command's tests
 
 
 def test_an_interrupt_ends_the_run_and_leaves_checkpoints_to_go_on_from(tmp_path: Path) -> None:
@@ -187,7 +199,7 @@ def test_an_interrupt_ends_the_run_and_leaves_checkpoints_to_go_on_from(tmp_path
     last = source.heard["job"][-1]
     assert last < 1000 and source.ends == {}
 
-    resumed = ListSource(_job("job", evaluations=last + 3))
-    _run(resumed, tmp_path)
-    assert resumed.heard["job"][0] in (last, last + 1)  # the last evaluation once more, or the one that was under way
-    assert resumed.heard["job"][-1] == last + 3
+    checkpoint = FitCheckpoints(ArtifactFolder(str(tmp_path), "job"), tmp_path / "scratch").latest()
+    assert checkpoint is not None
+    # The last evaluation that was heard, or the one that was under way.
+    assert json.loads((checkpoint / "state.json").read_text())["step"] in (last, last + 1)

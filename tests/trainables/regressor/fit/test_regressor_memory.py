@@ -18,8 +18,8 @@ MakeConfig = Callable[..., Config]
 MakeFoldData = Callable[..., FoldData]
 MakeCheckpoints = Callable[..., Any]
 
-# Evaluations that fit every device here: they are looked at in test_regressor_halving.py.
-TRAINING = {"eval_batch_size": 2}
+# Four steps. Evaluations that fit every device here: they are looked at in test_regressor_halving.py.
+TRAINING = {"num_epochs": 1, "evaluations": 2, "eval_batch_size": 2}
 AWP: dict[str, Any] = {"adversarial": {"name": "awp", "lr": 0.1, "eps": 0.1, "start_frac": 0.0}}
 FGM: dict[str, Any] = {"adversarial": {"name": "fgm", "eps": 0.5, "start_frac": 0.0}}
 SIFT: dict[str, Any] = {"adversarial": {"name": "sift", "lr": 0.5, "init": 0.1, "start_frac": 0.0}}
@@ -61,7 +61,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(
     curve, result = run(config, fold_data, make_checkpoints("small"))
     assert device.train_sizes[:6] == [8, 4, 2, 2, 2, 2]
     assert max(device.train_sizes[3:]) == 2
-    assert [progress.metrics["micro_batch_size"] for progress in curve] == [2] * 4
+    assert [progress.metrics["micro_batch_size"] for progress in curve] == [2, 2]
     assert [progress.score for progress in curve] == pytest.approx([progress.score for progress in whole_curve])
     torch.testing.assert_close(weights(result), weights(whole), rtol=1e-4, atol=1e-5)
 
@@ -78,12 +78,12 @@ def test_weights_are_those_of_an_undisturbed_fit(
     config = make_config(**sections, training=TRAINING | {"micro_batch_size": 4})
     fold_data = make_fold_data(config)
     _, undisturbed = run(config, fold_data, make_checkpoints("undisturbed"))
-    # In the fourth step of eight, before the second evaluation of four.
-    shrinks_at = 3 * passes_per_step(sections) + failing_pass
+    # In the third step of four, after the first evaluation of two.
+    shrinks_at = 2 * passes_per_step(sections) + failing_pass
     device = SmallDevice(4, shrinks_at, small_limit=3).install(monkeypatch)
     curve, result = run(config, fold_data, make_checkpoints("disturbed"))
     assert device.num_failures == 1
-    assert [progress.metrics["micro_batch_size"] for progress in curve] == [4, 2, 2, 2]
+    assert [progress.metrics["micro_batch_size"] for progress in curve] == [4, 2]
     torch.testing.assert_close(weights(result), weights(undisturbed), rtol=1e-4, atol=1e-5)
 
 
