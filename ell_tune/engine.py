@@ -28,7 +28,8 @@ from ray.tune.search import Searcher
 from ell_tune.errors import Interrupted, TrainableBug, UserError, first_line
 from ell_tune.interruption import end_interrupted_process
 from ell_tune.jobs import EndKind, Job, JobEnd, JobSource
-from ell_tune.worker import PreparedEssays, Workload, run_job
+from ell_tune.prepared_essays import PreparedEssays
+from ell_tune.worker import Workload, run_job
 
 _ORDERLY_END_SECONDS = 20.0  # of the 30 that a machine has at least before it is taken away
 MAX_LOST_WORKERS = 3  # times that one job is started again after its worker or node died

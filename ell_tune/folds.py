@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 from numpy.typing import NDArray
 
 from ell_tune.atomic import write_whole
@@ -45,6 +44,9 @@ def make_folds(essays: Essays, num_folds: int, seed: int) -> Folds:
     matter: `MultilabelStratifiedKFold` casts labels to bool, so raw scores from 1 to 5 are all True to it and
     it stratifies nothing. The same essays, number of folds and seed always give the same folds.
     """
+    # It brings scikit-learn, over a second, which a trial's process, given its folds, would wait for.
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+
     assert essays.labels_NC is not None and 2 <= num_folds <= len(essays)
     levels = np.hstack([_one_hot_levels(labels_N) for labels_N in essays.labels_NC.T])
     # No fold stays empty: the splitter gives a score level to the fold that lacks most of it, and among

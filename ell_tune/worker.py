@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray import ObjectRef, tune
+from ray import tune
 from ray._raylet import setproctitle  # type: ignore[attr-defined]  # compiled
 from ray.actor import ActorHandle
 
@@ -81,22 +81,6 @@ class Workload:
             seed=job.seed,
             pseudo_rows=np.arange(len(self.labels_NC), len(labels_NC)),
         )
-
-
-class PreparedEssays:
-    """An actor that prepares the essays once for each preparation that trials ask for, and hands out references."""
-
-    def __init__(self, trainable_name: str, essays: list[str]) -> None:
-        self._trainable_name = trainable_name
-        self._essays = essays
-        self._refs: dict[str, ObjectRef] = {}
-
-    def get(self, preparation: StrictConfig) -> ObjectRef:
-        key = preparation.model_dump_json()
-        if key not in self._refs:
-            prepared = load_trainable(self._trainable_name).prepare(preparation, self._essays)
-            self._refs[key] = ray.put(prepared)
-        return self._refs[key]
 
 
 def run_job(job: Job, workload: Workload, prepared_essays: ActorHandle, num_threads: int) -> None:
