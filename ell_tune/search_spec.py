@@ -31,7 +31,7 @@ from ell_tune.space import FixedFieldDiffers, OutsideDomain, Space
 from ell_tune.space_document import SpaceDocument
 from ell_tune.telling import StoppedAs
 from ell_tune.tracking import TrackingConfig
-from ell_tune.trainable import Trainable, load_trainable
+from ell_tune.trainable import Trainable, load_trainable, measured
 from ell_tune.yaml_source import YamlPath, YamlSource, load_yaml
 
 
@@ -117,6 +117,7 @@ class _Reader:
             raise document.error(
                 ("study", "fold"), f"study.fold must be below study.num_folds, got {study.fold} of {study.num_folds}"
             )
+        self._check_constraints(study)
         tracking = None
         if isinstance(document.data.get("tracking"), Mapping):
             tracking = self._checked(TrackingConfig, document.mapping("tracking"), ("tracking",))
@@ -131,6 +132,17 @@ class _Reader:
             enqueue=self._enqueue(space),
             document=document.data,
         )
+
+    def _check_constraints(self, study: StudyConfig) -> None:
+        name, measures = self._document.data["trainable"], measured(self._trainable)
+        for limited in study.constraints.limits:
+            if limited not in measures:
+                raise self._document.error(
+                    ("study", "constraints", limited),
+                    f"study.constraints.{limited}: a constraint needs a trainable that measures it, but {name} "
+                    f"measures {', '.join(sorted(measures))} alone; leave it out, or let the trainable report it at "
+                    f"its evaluations and name it in its `MEASURES`",
+                )
 
     def _checked(self, config: type[ConfigT], values: Mapping[str, Any], yaml_path: YamlPath) -> ConfigT:
         try:

@@ -9,6 +9,9 @@ A trainable is a module, named in a YAML by its dotted name, with these five nam
 - `fit(config, fold_data, checkpoints, report) -> FoldResult`: trains one config on one fold with one seed.
 - `predict(weights_dir, essays) -> scores_NC`: scores essays with what `fit` left in `FoldResult.weights_dir`,
   without a network.
+
+One whose evaluations report some of `ell_tune.trainable.MEASURES` names those in a `MEASURES` of its own, so that
+`study.constraints` may limit them.
 """
 
 import importlib
@@ -98,6 +101,12 @@ class Trainable(Protocol):
     ) -> FoldResult: ...
 
     def predict(self, weights_dir: Path, essays: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+def measured(trainable: Trainable) -> frozenset[str]:
+    """Those of `MEASURES` that evaluations of a trainable report: the ones that it names, and the worker's."""
+    named: Sequence[str] = getattr(trainable, "MEASURES", ())
+    return frozenset({*named, "peak_memory_mib"})
 
 
 _CONTRACT = ("Config", "preparation", "prepare", "fit", "predict")

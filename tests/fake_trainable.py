@@ -23,6 +23,8 @@ from ell_tune.config import StrictConfig, one_of, or_off
 from ell_tune.errors import BadConfig, UserError
 from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Report
 
+MEASURES = ("num_parameters", "seconds_per_essay")  # as far as a test reports them
+
 
 class Plain(StrictConfig):
     name: Literal["plain"] = "plain"

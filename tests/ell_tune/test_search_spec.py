@@ -285,3 +285,20 @@ def test_samplers_that_learn_nothing_from_pruned_trials_are_told_estimates(
 ) -> None:
     config = validate(StudyConfig, {"sampler": {"name": sampler}, "stopped_as": stopped_as})
     assert config.tells_stopped_as == told
+
+
+def test_a_constraint_that_the_trainable_does_not_measure_is_refused(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = "study:\n  constraints:\n    peak_memory_mib: 90\n    seconds_per_essay: 1\n"
+    assert len(load(limits + SEARCH).study.constraints.limits) == 2
+    monkeypatch.setattr("fake_trainable.MEASURES", ("num_parameters",))
+    message = (
+        r"line 5: study\.constraints\.seconds_per_essay: a constraint needs a trainable that measures it, but "
+        r"fake_trainable measures num_parameters, peak_memory_mib alone; leave it out"
+    )
+    with pytest.raises(UserError, match=message):
+        load(limits + SEARCH)
+    monkeypatch.delattr("fake_trainable.MEASURES")
+    with pytest.raises(UserError, match="fake_trainable measures peak_memory_mib alone"):
+        load(limits + SEARCH)

@@ -13,7 +13,16 @@ from fits import Stop, without_throughput
 
 from ell_tune.config import InvalidConfig, StrictConfig, validate
 from ell_tune.metrics import mcrmse
-from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Trainable, load_trainable
+from ell_tune.trainable import (
+    MEASURES,
+    Checkpoints,
+    FoldData,
+    FoldResult,
+    Progress,
+    Trainable,
+    load_trainable,
+    measured,
+)
 
 MakeCheckpoints = Callable[..., Any]
 
@@ -61,6 +70,16 @@ def fold_data(trainable: Trainable, config: StrictConfig, essays: list[str]) -> 
         score_range=(1.0, 5.0),
         seed=7,
     )
+
+
+def test_what_it_says_to_measure_it_reports(
+    trainable: Trainable, config: StrictConfig, fold_data: FoldData, make_checkpoints: MakeCheckpoints
+) -> None:
+    curve: list[Progress] = []
+    trainable.fit(config, fold_data, make_checkpoints(), curve.append)
+    # The worker adds the memory of the process; a regressor reports a GPU's.
+    assert all(progress.metrics[name] > 0 for progress in curve for name in measured(trainable) - {"peak_memory_mib"})
+    assert measured(trainable) == set(MEASURES)
 
 
 def fit(

@@ -13,4 +13,6 @@ from trainables.frozen_features.predicting import predict
 from trainables.frozen_features.preparing import preparation, prepare
 from trainables.frozen_features.training import fit
 
-__all__ = ["Config", "fit", "predict", "preparation", "prepare"]
+MEASURES = ("num_parameters", "seconds_per_essay")
+
+__all__ = ["MEASURES", "Config", "fit", "predict", "preparation", "prepare"]

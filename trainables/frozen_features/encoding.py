@@ -1,5 +1,6 @@
 """Essays through a frozen encoder, once: what every hidden state says of every essay, pooled over its tokens."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -52,6 +53,8 @@ class EncodedEssays:
     cls_NLD: NDArray[np.float32]
     added_token_ids: tuple[int, ...]
     tokenizer_files: Mapping[str, bytes]
+    num_parameters: int  # of the encoder
+    seconds_per_essay: float  # that it took, from tokens
 
     @property
     def num_states(self) -> int:
@@ -86,6 +89,14 @@ def encode(backbone_name: str, essays: TokenisedEssays) -> EncodedEssays:
         return torch.stack([torch.stack(layers, dim=1) for layers in (means, stds, maxima, firsts)], dim=1).cpu()
 
     reader = EssayReader({"encoder": essays}, device)
+    started = time.perf_counter()
     pooled_N4LD = reader.computed(pooled, np.arange(len(essays.lengths)), _BATCH_SIZE).numpy()
+    seconds_per_essay = (time.perf_counter() - started) / len(essays.lengths)
     mean_NLD, std_NLD, max_NLD, cls_NLD = (np.ascontiguousarray(pooled_N4LD[:, k]) for k in range(4))
-    return EncodedEssays(mean_NLD, std_NLD, max_NLD, cls_NLD, essays.added_token_ids, essays.tokenizer_files)
+    return EncodedEssays(
+        *(mean_NLD, std_NLD, max_NLD, cls_NLD),
+        added_token_ids=essays.added_token_ids,
+        tokenizer_files=essays.tokenizer_files,
+        num_parameters=sum(parameter.numel() for parameter in backbone.parameters()),
+        seconds_per_essay=seconds_per_essay,
+    )

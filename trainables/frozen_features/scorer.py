@@ -24,6 +24,11 @@ class Scorer:
         """The number of scores that an essay gets."""
         return len(self.estimator.intercept_C)
 
+    @property
+    def num_parameters(self) -> int:
+        """The numbers that it is made of; an estimator with a kernel keeps its training essays' features."""
+        return sum(array.size for array in (asdict(self.scaler) | asdict(self.estimator)).values())
+
     def predict(self, features_NP: NDArray[np.float64]) -> NDArray[np.float32]:
         """Scores [N, C] for at least one essay, unclipped."""
         return self.estimator.predict(self.scaler.scale(features_NP)).astype(np.float32)

@@ -1,5 +1,7 @@
 """The fit: one config on one fold. It has no schedule, so it is evaluated once."""
 
+import time
+
 from ell_tune.errors import UserError
 from ell_tune.metrics import rmse_per_target
 from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Report
@@ -34,9 +36,16 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
     else:
         scorer = read_scorer(latest / _SCORER)
 
+    started = time.perf_counter()
     oof_MC = scorer.predict(features_NP[fold_data.valid_rows])
+    scoring_seconds = time.perf_counter() - started
     rmse_C = rmse_per_target(fold_data.labels_NC[fold_data.valid_rows], oof_MC)
     metrics = {f"rmse_{target}": float(rmse) for target, rmse in zip(fold_data.targets, rmse_C, strict=True)}
+    encoded = [fold_data.prepared[field] for field in config.encoders]
+    metrics["num_parameters"] = float(scorer.num_parameters + sum(encoder.num_parameters for encoder in encoded))
+    # As `predict` takes it, from an essay's tokens: through every encoder, then through the scorer.
+    encoding_seconds = sum(encoder.seconds_per_essay for encoder in encoded)
+    metrics["seconds_per_essay"] = encoding_seconds + scoring_seconds / len(fold_data.valid_rows)
     progress = Progress(step=1, num_steps=1, score=float(rmse_C.mean()), metrics=metrics)
     write_weights(checkpoints.weights_dir, config, scorer, fold_data.prepared)
     if latest is None:

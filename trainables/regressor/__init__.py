@@ -9,4 +9,6 @@ from trainables.regressor.predicting import predict
 from trainables.regressor.preparing import preparation, prepare
 from trainables.regressor.training import fit
 
-__all__ = ["Config", "fit", "predict", "preparation", "prepare"]
+MEASURES = ("num_parameters", "peak_memory_mib", "seconds_per_essay")
+
+__all__ = ["MEASURES", "Config", "fit", "predict", "preparation", "prepare"]

@@ -15,7 +15,9 @@ from trainables.frozen_features.features import essay_features
 def encoded_essays(first: float) -> EncodedEssays:
     """Two essays in three hidden states of width 2; the first number says whose, the sign and the tenth say which."""
     state_NLD = first + np.arange(12, dtype=np.float32).reshape(2, 3, 2)
-    return EncodedEssays(state_NLD, state_NLD + 0.25, state_NLD + 0.5, -state_NLD, (), {})
+    return EncodedEssays(
+        state_NLD, state_NLD + 0.25, state_NLD + 0.5, -state_NLD, (), {}, num_parameters=10, seconds_per_essay=0.1
+    )
 
 
 ENCODED = {"encoder": encoded_essays(0), "second": encoded_essays(100), "third": encoded_essays(200)}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from ell_tune.config import validate
 from ell_tune.errors import UserError
-from ell_tune.trainable import FoldData, FoldResult
+from ell_tune.trainable import FoldData, FoldResult, Progress
 from trainables import frozen_features
 from trainables.frozen_features import training
 from trainables.frozen_features.config import Config
@@ -142,3 +142,19 @@ def test_a_pickled_backbone_is_kept_without_pickle(
     assert all(torch.equal(kept[name], weights[name]) for name in weights)
     assert not list(result.weights_dir.rglob("*.bin"))
     np.testing.assert_allclose(frozen_features.predict(result.weights_dir, essays[30:]), result.oof_MC, atol=1e-5)
+
+
+def test_a_fit_measures_its_encoder_and_its_scorer(
+    config: Config, essays: list[str], tiny_deberta: Path, make_checkpoints: MakeCheckpoints
+) -> None:
+    fold_data = fold_data_of(config, essays)
+    encoded = replace(fold_data.prepared["encoder"], seconds_per_essay=5.0)
+    reported: list[Progress] = []
+    checkpoints = make_checkpoints()
+    frozen_features.fit(config, replace(fold_data, prepared={"encoder": encoded}), checkpoints, reported.append)
+    (metrics,) = [progress.metrics for progress in reported]
+    assert 5 < metrics["seconds_per_essay"] < 6
+    backbone = load_file(tiny_deberta / "model.safetensors")
+    scorer = load_file(checkpoints.weights_dir / "scorer.safetensors")
+    own = sum(array.numel() for array in [*backbone.values(), *scorer.values()])
+    assert metrics["num_parameters"] == own
