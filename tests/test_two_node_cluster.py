@@ -14,7 +14,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def cluster_address() -> Iterator[str]:
+def cluster_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")  # which hides imaginary GPUs too
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1, "dashboard_port": None})
     cluster.add_node(num_cpus=1, num_gpus=1)
     cluster.wait_for_nodes()
