@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ell_tune.records import StudyRecord
+from ell_tune.trials.records import StudyRecord
 
 ABSENT = "–"  # how a field that does not apply to a trial is shown
 LOG_AXIS_RATIO = 20  # from this ratio of largest to smallest value, an axis is logarithmic

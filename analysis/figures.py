@@ -15,9 +15,9 @@ from analysis.importance import Importance
 from analysis.ranking import best_so_far, by_end, leader
 from analysis.theme import DRAWING_ORDER, INK, MUTED, STATE_COLOUR, STATE_MARK, blank_figure, score_frame
 from analysis.tooltips import describe, plain, shortened
-from ell_tune.front import front, trial_cost
-from ell_tune.ranking import contenders
-from ell_tune.records import StudyRecord, TrialRecord, TrialState
+from ell_tune.trials.front import front, trial_cost
+from ell_tune.trials.ranking import contenders
+from ell_tune.trials.records import StudyRecord, TrialRecord, TrialState
 
 _TICK_CHARS = 24  # of a tick label; the tooltip has more
 _COST_TITLES = {

@@ -16,7 +16,7 @@ from sklearn.model_selection import KFold
 
 from analysis.fields import Field, searched_fields
 from analysis.ranking import score_at
-from ell_tune.records import StudyRecord
+from ell_tune.trials.records import StudyRecord
 
 MIN_TRIALS = 8
 MIN_R2 = 0.1

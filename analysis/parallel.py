@@ -15,8 +15,8 @@ from analysis.fields import ABSENT, Field, searched_fields, show
 from analysis.ranking import leader
 from analysis.theme import DRAWING_ORDER, INK, MUTED, STATE_COLOUR, blank_figure, score_frame
 from analysis.tooltips import describe, shortened
-from ell_tune.ranking import contenders, ranked
-from ell_tune.records import StudyRecord, TrialRecord, TrialState
+from ell_tune.trials.ranking import contenders, ranked
+from ell_tune.trials.records import StudyRecord, TrialRecord, TrialState
 
 ABSENT_HEIGHT = -0.15  # where a line passes a field that does not apply to it; the axes run from 0 to 1
 _LEADING_FRAC = 0.1  # of the contenders are drawn in full colour

@@ -7,8 +7,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ell_tune.ranking import best_trial, contenders
-from ell_tune.records import StudyRecord, TrialRecord
+from ell_tune.trials.ranking import best_trial, contenders
+from ell_tune.trials.records import StudyRecord, TrialRecord
 
 # The SD of one config's four-fold MCRMSE: ten runs of the same deberta-v3-base config in FB3
 # (A1c0r-Z/KAGGLE-FeedBack3-ELL, Models/Model-1) gave .00079.

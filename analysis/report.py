@@ -17,10 +17,10 @@ from analysis.importance import rate_fields
 from analysis.parallel import parallel_coordinates
 from analysis.ranking import FB3_SCORE_SD, expected_flattery, leader
 from analysis.tables import leaderboard_table, show_duration
-from ell_tune.atomic import write_whole
 from ell_tune.errors import UserError
-from ell_tune.ranking import contenders
-from ell_tune.records import StudyRecord, TrialState
+from ell_tune.files.atomic import write_whole
+from ell_tune.trials.ranking import contenders
+from ell_tune.trials.records import StudyRecord, TrialState
 
 
 @dataclass(frozen=True)

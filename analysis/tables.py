@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.fields import ABSENT, differences, flatten, short_labels, show
-from ell_tune.ranking import ranked
-from ell_tune.records import StudyRecord, TrialRecord, TrialState
+from ell_tune.trials.ranking import ranked
+from ell_tune.trials.records import StudyRecord, TrialRecord, TrialState
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import plotly.graph_objects as go
 
-from ell_tune.records import TrialState
+from ell_tune.trials.records import TrialState
 
 INK: Final = "#1b2430"  # also the leader's colour
 MUTED: Final = "#5f6b7a"

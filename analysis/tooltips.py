@@ -3,8 +3,8 @@
 from html import escape
 
 from analysis.fields import short_labels, show
-from ell_tune.front import trial_cost
-from ell_tune.records import StudyRecord, TrialRecord
+from ell_tune.trials.front import trial_cost
+from ell_tune.trials.records import StudyRecord, TrialRecord
 
 
 def plain(text: str) -> str:

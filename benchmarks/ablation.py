@@ -16,14 +16,14 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from ell_tune.artifacts import RESULT_ITEM, ArtifactFolder
 from ell_tune.config import validate
-from ell_tune.data import DataConfig, read_labelled
 from ell_tune.dotted import expand, merged
-from ell_tune.folds import make_folds
-from ell_tune.jobs import Job
-from ell_tune.progress import Plan, make_display
-from ell_tune.ray_environment import set_ray_environment
+from ell_tune.essays.data import DataConfig, read_labelled
+from ell_tune.essays.folds import make_folds
+from ell_tune.files.artifacts import RESULT_ITEM, ArtifactFolder
+from ell_tune.running.jobs import Job
+from ell_tune.running.ray_environment import set_ray_environment
+from ell_tune.trials.progress import Plan, make_display
 
 NUM_FOLDS = 2
 BASE: dict[str, Any] = expand(
@@ -99,10 +99,10 @@ def make_jobs(num_seeds: int) -> dict[str, list[Job]]:
 def run_missing(train: Path, out: Path, jobs: Sequence[Job], gpus_per_fit: float | None) -> None:
     """Fits the jobs that have no result yet, one to a core, and as many to a GPU as `gpus_per_fit` lets."""
     set_ray_environment(None)
-    from ell_tune.engine import run_jobs
-    from ell_tune.ray_cluster import connected, resources
-    from ell_tune.retrain import FixedSource
-    from ell_tune.worker import Workload
+    from ell_tune.running.engine import run_jobs
+    from ell_tune.running.ray_cluster import connected, resources
+    from ell_tune.running.worker import Workload
+    from ell_tune.runs.retrain import FixedSource
     from trainables.regressor import Config
 
     data = DataConfig()

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import DebertaV2Config, DebertaV2Model
 
-from ell_tune.data import DataConfig, Essays, read_labelled
-from ell_tune.sample_essays import write_sample_data
+from ell_tune.essays.data import DataConfig, Essays, read_labelled
+from ell_tune.essays.sample_essays import write_sample_data
 from ell_tune.trainable import FoldData
 from trainables import regressor
 from trainables.regressor.building import build_regressor

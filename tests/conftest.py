@@ -9,7 +9,7 @@ import pytest
 from command import Run, in_this_process
 from hypothesis import settings
 
-from ell_tune.ray_environment import set_ray_environment
+from ell_tune.running.ray_environment import set_ray_environment
 
 # Before any import of ray or transformers, which read them once; processes that tests start inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"

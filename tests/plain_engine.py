@@ -5,10 +5,10 @@ from pathlib import Path
 import fake_trainable
 import numpy as np
 
-from ell_tune.artifacts import ArtifactFolder, FitCheckpoints
 from ell_tune.config import validate
 from ell_tune.errors import BadConfig
-from ell_tune.jobs import EndKind, Job, JobEnd, JobSource
+from ell_tune.files.artifacts import ArtifactFolder, FitCheckpoints
+from ell_tune.running.jobs import EndKind, Job, JobEnd, JobSource
 from ell_tune.trainable import FoldData, Progress
 
 SECONDS_PER_EVALUATION = 2.0

@@ -7,14 +7,14 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from ell_tune.budget import Budget
-from ell_tune.data import Essays
-from ell_tune.folds import make_folds
-from ell_tune.progress import PlainDisplay
-from ell_tune.search_source import SearchSource
-from ell_tune.search_spec import SearchSpec, load_search_spec
-from ell_tune.study import Study, create_study, open_study, study_exists
+from ell_tune.choosing.search_spec import SearchSpec, load_search_spec
+from ell_tune.essays.data import Essays
+from ell_tune.essays.folds import make_folds
+from ell_tune.runs.budget import Budget
+from ell_tune.runs.search_source import SearchSource
+from ell_tune.studies.study import Study, create_study, open_study, study_exists
 from ell_tune.tracking import NullTracker, Tracker
+from ell_tune.trials.progress import PlainDisplay
 
 DEVICES_PER_TRIAL = 0.5
 SPACE: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ell_tune.records import StudyRecord, TrialRecord, TrialState
+from ell_tune.trials.records import StudyRecord, TrialRecord, TrialState
 
 NUM_STEPS = 8
 RUNGS = (4, 6)

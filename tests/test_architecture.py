@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("ell_tune", "trainables", "analysis")
 MAX_LINES = 350
+ROOMS = ("files", "essays", "spaces", "trials", "choosing", "models", "studies", "running", "runs", "cli")
 
 
 def module_name(path: Path) -> str:
@@ -65,6 +66,16 @@ def test_only_the_command_line_reaches_the_analysis() -> None:
     assert set(importers("ell_tune", "analysis")) <= {"ell_tune.cli.study_verbs"}
 
 
+def test_a_room_of_the_platform_imports_only_those_below_it() -> None:
+    order = {room: height for height, room in enumerate(ROOMS)}
+    for module in FILES:
+        _, _, inner = module.partition("ell_tune.")
+        height = order.get(inner.partition(".")[0], -1)  # the contracts lie below all rooms
+        rooms = {name.split(".")[1] for name in imports(module) if name.startswith("ell_tune.")} & order.keys()
+        if within(module, "ell_tune"):
+            assert {room for room in rooms if order[room] > height} == set(), module
+
+
 def test_no_room_imports_the_command_line() -> None:
     reaching = {module for module in FILES if any(within(name, "ell_tune.cli") for name in imports(module))}
     assert {module for module in reaching if not within(module, "ell_tune.cli")} == set()
@@ -73,8 +84,8 @@ def test_no_room_imports_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("package", "allowed"),
     [
-        ("trainables", {"config", "data", "errors", "metrics", "trainable"}),
-        ("analysis", {"atomic", "errors", "front", "metrics", "ranking", "records"}),
+        ("trainables", {"config", "errors", "essays.data", "essays.metrics", "trainable"}),
+        ("analysis", {"errors", "essays.metrics", "files.atomic", "trials.front", "trials.ranking", "trials.records"}),
     ],
 )
 def test_a_room_uses_only_the_platforms_contracts(package: str, allowed: set[str]) -> None:

@@ -10,8 +10,8 @@ from command import Run
 from tiny_deberta import make_tiny_deberta
 
 from ell_tune import cli
-from ell_tune.data import DataConfig, read_labelled
-from ell_tune.metrics import mcrmse
+from ell_tune.essays.data import DataConfig, read_labelled
+from ell_tune.essays.metrics import mcrmse
 
 
 def _run(*words: object) -> None:

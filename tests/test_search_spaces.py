@@ -7,8 +7,8 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
+from ell_tune.choosing.search_spec import SearchSpec, load_search_spec
 from ell_tune.config import validate
-from ell_tune.search_spec import SearchSpec, load_search_spec
 from trainables.regressor import Config
 from trainables.regressor.optimization.freezing import check_layers
 

@@ -8,7 +8,7 @@ from command import Run
 from ray.cluster_utils import Cluster
 from studies import write_space
 
-from ell_tune.study import open_study
+from ell_tune.studies.study import open_study
 
 pytestmark = pytest.mark.slow
 

@@ -38,7 +38,8 @@ class Overhead:
 def run_ours(folder: Path, trials: int, reports: int, marks: list[int], sampler: str) -> float:
     """See `benchmarks.engine_overhead.ours.run`."""
     code = (
-        "from ell_tune.ray_environment import set_ray_environment; set_ray_environment(None); "  # before Ray's import
+        # Before Ray is imported.
+        "from ell_tune.running.ray_environment import set_ray_environment; set_ray_environment(None); "
         "from pathlib import Path; from benchmarks.engine_overhead.ours import run; "
         f"print(run(Path({str(folder)!r}), {trials}, {reports}, {marks}, {sampler!r}))"
     )

@@ -1,4 +1,4 @@
-"""Our driver: `ell_tune.search.search` over a shipped space, with the trainable that trains nothing."""
+"""Our driver: `ell_tune.runs.search.search` over a shipped space, with the trainable that trains nothing."""
 
 import time
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ import yaml
 from rich.console import Console
 
 from benchmarks.engine_overhead.readings import Readings
-from ell_tune.budget import Budget
-from ell_tune.progress import Display, PlainDisplay, Plan
-from ell_tune.ray_cluster import connected, resources
-from ell_tune.records import TrialRecord
-from ell_tune.sample_essays import write_sample_data
-from ell_tune.search import SearchRequest, check_request, search
+from ell_tune.essays.sample_essays import write_sample_data
+from ell_tune.running.ray_cluster import connected, resources
+from ell_tune.runs.budget import Budget
+from ell_tune.runs.search import SearchRequest, check_request, search
+from ell_tune.trials.progress import Display, PlainDisplay, Plan
+from ell_tune.trials.records import TrialRecord
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "deberta_v3_base.yaml"
 

@@ -20,7 +20,7 @@ from benchmarks.search.curves import CurveTable
 from benchmarks.search.methods import Method
 from benchmarks.search.regret import regret_curve
 from benchmarks.search.simulator import simulate
-from ell_tune.atomic import write_whole
+from ell_tune.files.atomic import write_whole
 
 _HERE = Path(__file__).parent
 # What our decisions follow from.

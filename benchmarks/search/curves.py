@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.search.fields import flat_fields, from_units
 from benchmarks.search.strategy import Params
-from ell_tune.search_spec import SearchSpec
+from ell_tune.choosing.search_spec import SearchSpec
 
 _OPTIMUM_SEED = 20_260_101
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.strategy import Params
-from ell_tune.space import Choice, Domain, Label, Numeric, Space
+from ell_tune.spaces.space import Choice, Domain, Label, Numeric, Space
 
 
 @dataclass(frozen=True)

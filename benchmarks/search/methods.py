@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.search.curves import CurveTable
 from benchmarks.search.strategy import Strategy
+from ell_tune.choosing.search_spec import StudyConfig
 from ell_tune.config import validate
-from ell_tune.search_spec import StudyConfig
 
 OURS, STOCK = "ours", "ray-optuna-asha"
 Maker = Callable[[CurveTable, int], Strategy]  # table, seed → a fresh search

@@ -14,16 +14,16 @@ from optuna.storages import InMemoryStorage, JournalStorage
 
 from benchmarks.search.curves import CurveTable
 from benchmarks.search.strategy import Params, Resume
-from ell_tune.budget import Budget
+from ell_tune.choosing.search_spec import SearchSpec, StudyConfig
 from ell_tune.config import validate
-from ell_tune.jobs import EndKind, Job, JobEnd
-from ell_tune.progress import Plan
-from ell_tune.records import TrialRecord
-from ell_tune.search_source import SearchSource
-from ell_tune.search_spec import SearchSpec, StudyConfig
-from ell_tune.study import Study, described, enqueue_config
+from ell_tune.running.jobs import EndKind, Job, JobEnd
+from ell_tune.runs.budget import Budget
+from ell_tune.runs.search_source import SearchSource
+from ell_tune.studies.study import Study, described, enqueue_config
 from ell_tune.tracking import NullTracker
 from ell_tune.trainable import Progress
+from ell_tune.trials.progress import Plan
+from ell_tune.trials.records import TrialRecord
 
 _NO_LIMIT = 2**31
 
@@ -71,7 +71,7 @@ class OurSearch:
         self._leader = complete if self._leader is None else min(self._leader, complete)
 
     def incumbent(self) -> int | None:
-        """As `ell_tune.ranking.best_trial` has it: complete trials lead; before the first, every other one does."""
+        """As `ell_tune.trials.ranking` has it: complete trials lead; before the first, every other one does."""
         if self._leader is not None:
             return self._leader[2]
         return min(self._best, key=lambda trial: (self._best[trial], trial), default=None)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.search.curves import Curve, curve_rng
 from benchmarks.search.fields import flat_fields, from_units
 from benchmarks.search.strategy import Params
-from ell_tune.search_spec import load_search_spec
+from ell_tune.choosing.search_spec import load_search_spec
 
 MEAN_PREDICTED = 0.65  # the score of predicting every target's mean
 BEST_POSSIBLE = 0.446

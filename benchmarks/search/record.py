@@ -16,11 +16,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from ell_tune.atomic import write_whole
-from ell_tune.records import StudyRecord, TrialState
-from ell_tune.search_spec import load_search_spec
-from ell_tune.space import Space
-from ell_tune.study import open_study
+from ell_tune.choosing.search_spec import load_search_spec
+from ell_tune.files.atomic import write_whole
+from ell_tune.spaces.space import Space
+from ell_tune.studies.study import open_study
+from ell_tune.trials.records import StudyRecord, TrialState
 
 SPACE = Path(__file__).with_name("minilm.yaml")
 TABLE = Path(__file__).with_name("minilm_scores.json")

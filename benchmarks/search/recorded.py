@@ -23,7 +23,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from benchmarks.search.curves import Curve, curve_rng
 from benchmarks.search.fields import flat_fields, to_features
 from benchmarks.search.strategy import Params
-from ell_tune.search_spec import SearchSpec, load_search_spec
+from ell_tune.choosing.search_spec import SearchSpec, load_search_spec
 
 MIN_ROWS = 20
 

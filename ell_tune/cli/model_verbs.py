@@ -22,7 +22,7 @@ from ell_tune.cli.options import (
     print_line,
     print_pseudo,
 )
-from ell_tune.ray_environment import set_ray_environment
+from ell_tune.running.ray_environment import set_ray_environment
 
 
 @app.command()
@@ -43,11 +43,11 @@ def retrain(
     Example: `ell-tune retrain configs/*.yaml --train train.csv --out models/first`
     """
     set_ray_environment(address)
-    from ell_tune.progress import make_display
-    from ell_tune.pseudo_labels import pseudo_request
-    from ell_tune.ray_cluster import connected, resources
-    from ell_tune.retrain import prepare_retraining
-    from ell_tune.retrain import retrain as run_retrain
+    from ell_tune.models.pseudo_labels import pseudo_request
+    from ell_tune.running.ray_cluster import connected, resources
+    from ell_tune.runs.retrain import prepare_retraining
+    from ell_tune.runs.retrain import retrain as run_retrain
+    from ell_tune.trials.progress import make_display
 
     plan = prepare_retraining(configs, train, out, folds, pseudo_request(pseudo, pseudo_model))
     print_pseudo(plan.pseudo)
@@ -71,7 +71,7 @@ def predict(
 
     Example: `ell-tune predict models/first test.csv --out submission.csv`
     """
-    from ell_tune.predict import predict_file
+    from ell_tune.models.predict import predict_file
 
     print_line(f"Wrote {predict_file(model, test, out)} scored essays to {out}")
 
@@ -86,7 +86,7 @@ def score(
 
     Example: `ell-tune score models/first holdout.csv --json`
     """
-    from ell_tune.predict import score_file
+    from ell_tune.models.predict import score_file
 
     result = score_file(model, labelled)
     if result.num_seen:
@@ -113,7 +113,7 @@ def sample_data(
 
     Example: `ell-tune sample-data --essays 240 --seed 7 --out sample`
     """
-    from ell_tune.sample_essays import write_sample_data
+    from ell_tune.essays.sample_essays import write_sample_data
 
     for path in write_sample_data(essays, seed, out):
         print_line(f"Wrote {path}")

@@ -11,7 +11,7 @@ from rich.console import Console
 from ell_tune.errors import UserError
 
 if TYPE_CHECKING:
-    from ell_tune.pseudo_labels import PseudoEssays
+    from ell_tune.models.pseudo_labels import PseudoEssays
 
 _SIZE_UNITS = ("B", "KB", "MB", "GB", "TB")
 

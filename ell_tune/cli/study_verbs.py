@@ -26,8 +26,8 @@ from ell_tune.cli.options import (
     seconds_of,
 )
 from ell_tune.errors import UserError
-from ell_tune.ray_environment import set_ray_environment
-from ell_tune.records import TrialRecord, TrialState
+from ell_tune.running.ray_environment import set_ray_environment
+from ell_tune.trials.records import TrialRecord, TrialState
 
 
 @app.command()
@@ -70,12 +70,12 @@ def search(
     Example: `ell-tune search search_spaces/minilm_cpu.yaml --train train.csv --study studies/first --trials 20`
     """
     set_ray_environment(address)
-    from ell_tune.budget import Budget
-    from ell_tune.progress import make_display
-    from ell_tune.pseudo_labels import pseudo_request
-    from ell_tune.ray_cluster import connected, resources
-    from ell_tune.search import SearchRequest, check_request, finished_record, fit_to_disk
-    from ell_tune.search import search as run_search
+    from ell_tune.models.pseudo_labels import pseudo_request
+    from ell_tune.running.ray_cluster import connected, resources
+    from ell_tune.runs.budget import Budget
+    from ell_tune.runs.search import SearchRequest, check_request, finished_record, fit_to_disk
+    from ell_tune.runs.search import search as run_search
+    from ell_tune.trials.progress import make_display
 
     budget = Budget(
         num_trials=trials,
@@ -131,9 +131,9 @@ def leaderboard(
 
     Example: `ell-tune leaderboard studies/first --json`
     """
-    from ell_tune.leaderboard import as_rows, as_table
-    from ell_tune.study import open_study
-    from ell_tune.study_lock import is_held
+    from ell_tune.studies.study import open_study
+    from ell_tune.studies.study_lock import is_held
+    from ell_tune.trials.leaderboard import as_rows, as_table
 
     record, is_searched = open_study(study).record(), is_held(study)
     if as_json:
@@ -152,8 +152,8 @@ def status(
     """
     from datetime import datetime
 
-    from ell_tune.status import as_lines
-    from ell_tune.status import status as read_status
+    from ell_tune.studies.status import as_lines
+    from ell_tune.studies.status import status as read_status
 
     found = read_status(study)
     if as_json:
@@ -175,7 +175,7 @@ def enqueue(
 
     Example: `ell-tune enqueue studies/first mine.yaml` with `optimizer.lr: 5e-5` in mine.yaml
     """
-    from ell_tune.enqueue import enqueue as run_enqueue
+    from ell_tune.studies.enqueue import enqueue as run_enqueue
 
     for outcome in run_enqueue(study, configs):
         if outcome.same_as is None:
@@ -194,7 +194,7 @@ def report(
     Example: `ell-tune report studies/first --out report.html`
     """
     from analysis.report import write_report
-    from ell_tune.study import open_study
+    from ell_tune.studies.study import open_study
 
     write_report(open_study(study).record(), out)
     print_line(f"Wrote {out}")
@@ -219,10 +219,10 @@ def export(
     """
     if front == (top is not None):
         raise UserError("export: which configs are written is said by --top K or by --front; give one of them.")
-    from ell_tune.export import best_complete
-    from ell_tune.export import export as run_export
-    from ell_tune.kept_model import make_kept_model
-    from ell_tune.study import open_study
+    from ell_tune.studies.export import best_complete
+    from ell_tune.studies.export import export as run_export
+    from ell_tune.studies.kept_model import make_kept_model
+    from ell_tune.studies.study import open_study
 
     opened = open_study(study)
     best = best_complete(opened, top)

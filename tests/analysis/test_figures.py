@@ -18,7 +18,7 @@ from analysis.figures import (
 from analysis.importance import FieldImportance, Importance
 from analysis.theme import STATE_COLOUR, score_frame
 from analysis.tooltips import describe, shortened
-from ell_tune.records import TrialRecord, TrialState
+from ell_tune.trials.records import TrialRecord, TrialState
 
 STOPPED, RUNNING, FAILED = TrialState.STOPPED, TrialState.RUNNING, TrialState.FAILED
 

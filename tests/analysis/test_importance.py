@@ -5,7 +5,7 @@ import pytest
 from synthetic_study import search, study, trial
 
 from analysis.importance import MIN_R2, rate_fields
-from ell_tune.records import StudyRecord, TrialState
+from ell_tune.trials.records import StudyRecord, TrialState
 
 
 def scored(num_trials: int, rungs: tuple[int, ...] = (4,)) -> StudyRecord:

@@ -5,7 +5,7 @@ import pytest
 from synthetic_study import search, study, trial
 
 from analysis.parallel import ABSENT_HEIGHT, parallel_coordinates
-from ell_tune.records import TrialState
+from ell_tune.trials.records import TrialState
 
 
 def trace(figure: go.Figure, name: str) -> Any:

@@ -6,7 +6,7 @@ import pytest
 from synthetic_study import START, study, trial
 
 from analysis.ranking import best_so_far, by_end, expected_flattery, score_at
-from ell_tune.records import TrialState
+from ell_tune.trials.records import TrialState
 
 STOPPED, RUNNING, FAILED = TrialState.STOPPED, TrialState.RUNNING, TrialState.FAILED
 

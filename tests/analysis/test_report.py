@@ -9,7 +9,7 @@ from synthetic_study import search, study, trial
 
 from analysis.report import render, write_report
 from ell_tune.errors import UserError
-from ell_tune.records import StudyRecord, TrialState
+from ell_tune.trials.records import StudyRecord, TrialState
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7 * 7 }}"
 

@@ -13,7 +13,7 @@ import pytest
 from synthetic_study import search, study, trial
 
 from analysis.report import write_report
-from ell_tune.records import StudyRecord, TrialState
+from ell_tune.trials.records import StudyRecord, TrialState
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (

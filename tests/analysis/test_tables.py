@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from synthetic_study import study, trial
 
 from analysis.tables import Cell, leaderboard_table, show_duration
-from ell_tune.records import TrialState
+from ell_tune.trials.records import TrialState
 
 
 def test_leaderboard_columns_are_the_fields_that_differ_somewhere() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 from studies import write_space
 
-from ell_tune.records import StudyRecord, TrialRecord, TrialState
-from ell_tune.sample_essays import write_sample_data
-from ell_tune.study import open_study
+from ell_tune.essays.sample_essays import write_sample_data
+from ell_tune.studies.study import open_study
+from ell_tune.trials.records import StudyRecord, TrialRecord, TrialState
 
 NUM_ESSAYS = 20
 # Optuna's codes in its journal.

@@ -8,7 +8,7 @@ from plain_engine import Killed, run_all
 from searches import Searches, check_nothing_counted_twice, checkpoints, decisions, num_scores
 from studies import make_source
 
-from ell_tune.budget import Budget
+from ell_tune.runs.budget import Budget
 
 BUDGET = Budget(num_trials=5)
 

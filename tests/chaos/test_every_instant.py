@@ -14,8 +14,8 @@ from plain_engine import run_all
 from searches import decisions
 from studies import make_source
 
-from ell_tune.budget import Budget
-from ell_tune.study import Study
+from ell_tune.runs.budget import Budget
+from ell_tune.studies.study import Study
 
 BUDGET = Budget(num_trials=9)
 NUM_FAST = 6  # cuts that `make test` tries; `make chaos` tries all

@@ -21,13 +21,13 @@ from searches import (
 )
 from studies import essays, make_source, write_space
 
-from ell_tune.budget import Budget
-from ell_tune.disk import needs_to_write
+from ell_tune.choosing.search_spec import load_search_spec
 from ell_tune.errors import UserError
-from ell_tune.folds import make_folds
-from ell_tune.search_spec import load_search_spec
-from ell_tune.study import Study, create_study
-from ell_tune.study_lock import hold_study, is_held
+from ell_tune.essays.folds import make_folds
+from ell_tune.files.disk import needs_to_write
+from ell_tune.runs.budget import Budget
+from ell_tune.studies.study import Study, create_study
+from ell_tune.studies.study_lock import hold_study, is_held
 
 NUM_TRIALS = 6
 

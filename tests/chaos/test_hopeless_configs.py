@@ -8,9 +8,9 @@ from plain_engine import run_all
 from searches import Searches, check_nothing_counted_twice, checkpoints
 from studies import SPACE, make_source
 
-from ell_tune.budget import Budget
-from ell_tune.records import TrialState
-from ell_tune.study import Study, open_study
+from ell_tune.runs.budget import Budget
+from ell_tune.studies.study import Study, open_study
+from ell_tune.trials.records import TrialState
 
 NOT_FINITE = {
     "nan": "diverged: the score of evaluation 1 is nan",

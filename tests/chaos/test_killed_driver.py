@@ -17,12 +17,12 @@ from searches import (
 )
 from studies import make_source, make_study
 
-from ell_tune.artifacts import ArtifactFolder
-from ell_tune.ranking import ranked
-from ell_tune.records import StudyRecord, TrialState
-from ell_tune.samplers import make_sampler
-from ell_tune.schedulers import make_scheduler
-from ell_tune.search import Budget
+from ell_tune.choosing.samplers import make_sampler
+from ell_tune.choosing.schedulers import make_scheduler
+from ell_tune.files.artifacts import ArtifactFolder
+from ell_tune.runs.search import Budget
+from ell_tune.trials.ranking import ranked
+from ell_tune.trials.records import StudyRecord, TrialState
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 

@@ -16,8 +16,8 @@ from searches import (
     processes_below,
 )
 
-from ell_tune.engine import MAX_LOST_WORKERS
-from ell_tune.records import TrialState
+from ell_tune.running.engine import MAX_LOST_WORKERS
+from ell_tune.trials.records import TrialState
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

@@ -18,7 +18,7 @@ from searches import (
 )
 
 from ell_tune.interruption import EXIT_CODE, HOW_TO_GO_ON
-from ell_tune.records import TrialState
+from ell_tune.trials.records import TrialState
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from searches import Searches, check_kept, check_nothing_counted_twice, journal_bytes
 
-from ell_tune.study_lock import is_held
+from ell_tune.studies.study_lock import is_held
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

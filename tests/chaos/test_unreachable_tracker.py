@@ -9,7 +9,7 @@ from plain_engine import run_all
 from searches import Searches, check_nothing_counted_twice, decisions
 from studies import make_source
 
-from ell_tune.budget import Budget
+from ell_tune.runs.budget import Budget
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

@@ -16,12 +16,13 @@ from command import Run
 from plain_engine import run_all
 from studies import essays, make_source, write_space
 
-from ell_tune import __version__, engine
-from ell_tune.budget import Budget
+from ell_tune import __version__
 from ell_tune.cli.options import err_console, seconds_of
-from ell_tune.csv_table import to_csv
-from ell_tune.data import FB3_TARGETS, DataConfig, read_labelled
-from ell_tune.study import open_study
+from ell_tune.essays.csv_table import to_csv
+from ell_tune.essays.data import FB3_TARGETS, DataConfig, read_labelled
+from ell_tune.running import engine
+from ell_tune.runs.budget import Budget
+from ell_tune.studies.study import open_study
 
 STUDY_VERBS = ["search", "leaderboard", "status", "enqueue", "report", "export"]
 VERBS = [*STUDY_VERBS, "retrain", "predict", "score", "sample-data"]
@@ -191,7 +192,7 @@ def test_whatever_interrupts_a_command_it_says_how_to_go_on(
             for number in signals:
                 os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("ell_tune.study.open_study", interrupted)
+    monkeypatch.setattr("ell_tune.studies.study.open_study", interrupted)
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     code, out, err = run("leaderboard", study_dir)
     assert (code, out) == (130, "")
@@ -206,7 +207,7 @@ def test_a_signal_while_it_says_how_to_go_on_is_not_heard(
     def interrupted(_: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ell_tune.study.open_study", interrupted)
+    monkeypatch.setattr("ell_tune.studies.study.open_study", interrupted)
     show = err_console.print
 
     def show_under_fire(*words: str, **style: bool) -> None:

@@ -12,7 +12,7 @@ import pytest
 from fits import Stop, without_throughput
 
 from ell_tune.config import InvalidConfig, StrictConfig, validate
-from ell_tune.metrics import mcrmse
+from ell_tune.essays.metrics import mcrmse
 from ell_tune.trainable import (
     MEASURES,
     Checkpoints,

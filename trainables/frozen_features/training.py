@@ -3,7 +3,7 @@
 import time
 
 from ell_tune.errors import UserError
-from ell_tune.metrics import rmse_per_target
+from ell_tune.essays.metrics import rmse_per_target
 from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Report
 from trainables.frozen_features.config import Config
 from trainables.frozen_features.features import essay_features

@@ -12,8 +12,8 @@ import torch
 import yaml
 
 from ell_tune.config import InvalidConfig, validate
-from ell_tune.data import DataConfig
 from ell_tune.errors import BadConfig, UserError, told_under
+from ell_tune.essays.data import DataConfig
 from trainables.regressor.building import empty_regressor
 from trainables.regressor.config import Config, path_of
 from trainables.regressor.encoder.backbone_folder import find_backbone_folder

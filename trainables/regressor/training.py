@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ell_tune.errors import BadConfig
-from ell_tune.metrics import rmse_per_target
+from ell_tune.essays.metrics import rmse_per_target
 from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Report
 from trainables.regressor.averaging.candidate import Candidate
 from trainables.regressor.config import Config

@@ -9,7 +9,7 @@ from studies import write_space
 
 from benchmarks.search.curves import Curve, curve_rng
 from benchmarks.search.strategy import Params, Resume
-from ell_tune.search_spec import load_search_spec
+from ell_tune.choosing.search_spec import load_search_spec
 
 NUM_STEPS = 4
 

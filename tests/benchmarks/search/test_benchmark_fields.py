@@ -7,8 +7,8 @@ import pytest
 from studies import write_space
 
 from benchmarks.search.fields import Field, flat_fields, from_units, to_features
-from ell_tune.search_spec import load_search_spec
-from ell_tune.space import Numeric, Space
+from ell_tune.choosing.search_spec import load_search_spec
+from ell_tune.spaces.space import Numeric, Space
 
 
 @pytest.fixture

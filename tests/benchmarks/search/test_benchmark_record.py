@@ -8,8 +8,8 @@ import plain_engine
 from studies import make_source
 
 from benchmarks.search.record import as_text, table_of, write_subset
-from ell_tune.budget import Budget
-from ell_tune.search_spec import load_search_spec
+from ell_tune.choosing.search_spec import load_search_spec
+from ell_tune.runs.budget import Budget
 
 NO_STOPPING = {"study": {"num_folds": 2, "sampler": {"name": "random"}, "scheduler": False}}
 

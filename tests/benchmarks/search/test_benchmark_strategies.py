@@ -18,10 +18,10 @@ from benchmarks.search.ours import OurSearch
 from benchmarks.search.ray_tune import RaySearch, asha
 from benchmarks.search.simulator import Trace, simulate
 from benchmarks.search.strategy import Params
-from ell_tune.budget import Budget
-from ell_tune.jobs import EndKind, JobEnd
-from ell_tune.ranking import best_trial
+from ell_tune.running.jobs import EndKind, JobEnd
+from ell_tune.runs.budget import Budget
 from ell_tune.trainable import Progress
+from ell_tune.trials.ranking import best_trial
 
 METHODS = {OURS: our_method(OURS, {}), **PEERS}
 # CQR fits its quantile models anew at every suggestion, which takes seconds.

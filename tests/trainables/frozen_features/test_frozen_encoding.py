@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
 from ell_tune.config import validate
-from ell_tune.data import DataConfig, Essays, read_labelled
 from ell_tune.errors import BadConfig, UserError
-from ell_tune.sample_essays import write_sample_data
+from ell_tune.essays.data import DataConfig, Essays, read_labelled
+from ell_tune.essays.sample_essays import write_sample_data
 from ell_tune.trainable import FoldData
 from trainables import frozen_features
 from trainables.frozen_features import preparing

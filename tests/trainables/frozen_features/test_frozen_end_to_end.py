@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from command import Run
 
-from ell_tune.data import DataConfig, read_labelled
-from ell_tune.metrics import mcrmse
+from ell_tune.essays.data import DataConfig, read_labelled
+from ell_tune.essays.metrics import mcrmse
 
 SPACE = Path(__file__).parents[3] / "search_spaces" / "minilm_svr.yaml"
 

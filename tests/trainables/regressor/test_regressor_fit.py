@@ -14,7 +14,7 @@ from fits import RICH, run
 from safetensors.torch import load_file
 
 from ell_tune.config import validate
-from ell_tune.metrics import mcrmse, rmse_per_target
+from ell_tune.essays.metrics import mcrmse, rmse_per_target
 from ell_tune.trainable import FoldData, load_trainable
 from trainables.regressor import Config, predict, predicting, training
 from trainables.regressor.encoder.reader import EssayReader

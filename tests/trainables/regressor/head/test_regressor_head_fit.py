@@ -9,7 +9,7 @@ import pytest
 import torch
 from fits import assert_resumes_at_every_evaluation, run
 
-from ell_tune.metrics import mcrmse
+from ell_tune.essays.metrics import mcrmse
 from ell_tune.trainable import FoldData
 from trainables.regressor import Config, predict
 from trainables.regressor.building import build_regressor

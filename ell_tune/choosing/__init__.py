@@ -1,0 +1,1 @@
+"""Which config is tried next and which trial is stopped: the whole space file, samplers, schedulers."""

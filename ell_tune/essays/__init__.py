@@ -1,0 +1,1 @@
+"""Essays, their scores and their folds; and invented ones."""

@@ -1,0 +1,1 @@
+"""Model folders: prediction, and pseudo-labels."""

@@ -1,0 +1,102 @@
+"""A model folder: the members that `ell-tune retrain` trained, and how well they did out of fold.
+
+model.json              members, columns, cross-validated score; written last, so a folder with it is whole
+folds.csv               which essay was out of which fold
+oof.csv                 out-of-fold predictions, averaged over the configs, keyed by the essay's id; not of a search's
+                        own members (`ell_tune.studies.kept_model`), which know one fold only
+members/NAME/weights/   what the trainable's `predict` needs
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ell_tune.errors import UserError
+from ell_tune.essays.data import DataConfig
+from ell_tune.files.atomic import write_whole
+from ell_tune.trainable import load_trainable
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Member:
+    """One config trained without one fold."""
+
+    name: str
+    config_name: str  # the file that the config came from
+    trainable: str
+    fold: int
+    score: float  # MCRMSE on its own fold
+
+
+@dataclass(frozen=True)
+class Model:
+    """What `model.json` holds."""
+
+    data: DataConfig
+    members: tuple[Member, ...]
+    cv: dict[str, Any] | None  # see `ell_tune.runs.retrain`; None where the members are a search's own, on one fold
+    provenance: dict[str, Any]
+
+
+def save_model(model_dir: Path, model: Model) -> None:
+    """Writes `model.json`, and with it completes the folder."""
+    content = {
+        "format": _FORMAT,
+        "data": model.data.model_dump(),
+        "members": [asdict(member) for member in model.members],
+        "cv": model.cv,
+        "provenance": model.provenance,
+    }
+    write_whole(model_dir / "model.json", json.dumps(content, indent=1))
+
+
+def load_model(model_dir: Path) -> Model:
+    """Reads `model.json`.
+
+    Raises:
+        UserError: no model folder, an unfinished one, or one of another format.
+    """
+    path = model_dir / "model.json"
+    if not path.is_file():
+        unfinished = (model_dir / "members").is_dir()
+        raise UserError(
+            f"{model_dir}: a model folder is needed, as `ell-tune retrain ... --out MODEL_DIR` makes it, but "
+            + (
+                "its retraining has not finished: run the same `ell-tune retrain` again, it goes on."
+                if unfinished
+                else "there is no model.json in it."
+            )
+        )
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content["format"] != _FORMAT:
+        raise UserError(
+            f"{path}: this ell-tune reads model folders of format {_FORMAT}, but this one has {content['format']!r}. "
+            f"Use ell-tune {content['provenance']['ell_tune']}, which made it."
+        )
+    return Model(
+        data=DataConfig(**content["data"]),
+        members=tuple(Member(**member) for member in content["members"]),
+        cv=content["cv"],
+        provenance=content["provenance"],
+    )
+
+
+def predict(model_dir: Path, model: Model, texts: list[str]) -> NDArray[np.float64]:
+    """The mean of all members' scores for each essay, clipped to the score range: [num_essays, num_targets]."""
+    return np.clip(mean_scores(model_dir, model.members, model.data, texts), model.data.min_score, model.data.max_score)
+
+
+def mean_scores(model_dir: Path, members: Sequence[Member], data: DataConfig, texts: list[str]) -> NDArray[np.float64]:
+    """The mean of some members' scores for each essay, unclipped: [num_essays, num_targets]."""
+    total = np.zeros((len(texts), len(data.targets)))
+    for member in members:
+        weights_dir = model_dir / "members" / member.name / "weights"
+        total += load_trainable(member.trainable).predict(weights_dir, texts)
+    return total / len(members)

@@ -1,0 +1,1 @@
+"""Jobs on Ray Tune: the engine on the driver, the worker in its actors."""

@@ -1,0 +1,1 @@
+"""What a command runs on the engine: a search, a retraining."""

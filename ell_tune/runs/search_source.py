@@ -1,0 +1,268 @@
+"""The `JobSource` of a search: sampler, scheduler and budget choose the jobs, and the study records every event.
+
+All that it knows is in the study, or is rebuilt from it here; so to start, to resume and to add trials are the same.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from copy import copy
+from math import inf, isfinite
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as Told
+
+from ell_tune.choosing.constraints import violations
+from ell_tune.choosing.samplers import RandomConfig, make_sampler, sampled_cost
+from ell_tune.choosing.schedulers import make_scheduler
+from ell_tune.choosing.search_spec import SearchSpec
+from ell_tune.choosing.telling import Extrapolation, told
+from ell_tune.dotted import differences
+from ell_tune.files.artifacts import delete_checkpoints
+from ell_tune.running.jobs import EndKind, Job, JobEnd
+from ell_tune.runs.budget import Budget, Meter
+from ell_tune.runs.disk_budget import KeptWeights
+from ell_tune.runs.flight import Flight
+from ell_tune.studies.study import Study, config_key, job_name, was_started
+from ell_tune.tracking import Tracker
+from ell_tune.trainable import Progress
+from ell_tune.trials.costs import Fronts, cost_of
+from ell_tune.trials.progress import Display
+from ell_tune.trials.records import TrialRecord, TrialState
+from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE
+
+# Suggestions in a row that were tried before: from here on random draws are taken, and then the space counts as tried.
+_MAX_REPEATS, _MAX_RANDOM_REPEATS = 10, 100
+
+
+class SearchSource:
+    """Chooses a search's jobs."""
+
+    def __init__(
+        self,
+        study: Study,
+        spec: SearchSpec,
+        budget: Budget,
+        devices_per_trial: float,
+        display: Display,
+        tracker: Tracker,
+    ) -> None:
+        """`devices_per_trial`: its GPUs, or its CPUs where it has none."""
+        self._study = study
+        self._optuna = study.optuna_study
+        self._spec = spec
+        self._budget = budget
+        self._devices_per_trial = devices_per_trial
+        self._display = display
+        self._tracker = tracker
+        self._limits = spec.study.constraints.limits
+        self._scheduler = make_scheduler(spec.study.scheduler, spec.study.seed)
+        self._cost = sampled_cost(spec.study.sampler)
+        self._fronts = Fronts()
+        self._extrapolation = Extrapolation()
+        self.meter = Meter(budget)
+        self._flights: dict[str, Flight] = {}  # by job name
+        self._interrupted: deque[FrozenTrial] = deque()
+        self._number_of: dict[bytes, int] = {}  # key of a config → the trial that has it
+        self._num_started = 0
+        self._is_exhausted = False
+        trials = self._optuna.get_trials(deepcopy=False)
+        for frozen in trials:
+            self._take_in(frozen)
+        self._clear_after_last_end(trials)
+        self._weights: KeptWeights | None = None
+        if budget.disk_bytes is not None:
+            self._weights = KeptWeights(study.artifacts, budget.disk_bytes, study.record().trials)
+
+    def _clear_after_last_end(self, trials: Sequence[FrozenTrial]) -> None:
+        """Removes the checkpoints of the trial that ended last: the process may have died when it had told its end."""
+        ended = [(trial.datetime_complete, trial.number) for trial in trials if trial.datetime_complete is not None]
+        if ended:
+            _, last_number = max(ended)
+            delete_checkpoints(self._study.artifact_folder(last_number))
+
+    def _take_in(self, frozen: FrozenTrial) -> None:
+        """Counts a trial of the study as it is."""
+        attributes = frozen.user_attrs
+        is_running = frozen.state == Told.RUNNING
+        self._num_started += is_running or was_started(frozen)
+        if is_running:  # be it a duplicate whose process died before it was ended
+            self._interrupted.append(frozen)
+        if not was_started(frozen):
+            return
+        if CONFIG in attributes:
+            self._number_of[config_key(attributes[CONFIG])] = frozen.number
+        if USAGE in attributes:
+            usage = attributes[USAGE]
+            self.meter.take_in(usage["search_seconds"], usage["device_seconds"])
+        if MISFIT in attributes:
+            return  # compares with none of this space
+        if USAGE in attributes:
+            best = inf
+            for step, score in sorted(frozen.intermediate_values.items()):
+                best = min(best, score)
+                self._stops(frozen.number, step, best, attributes[USAGE], len(frozen.intermediate_values))
+        # One that was killed between its outcome and its end in Optuna completes once more.
+        if attributes.get(OUTCOME) == TrialState.COMPLETE and frozen.state != Told.RUNNING:
+            self._take_in_complete(frozen.intermediate_values)
+
+    def _take_in_complete(self, curve: dict[int, float]) -> None:
+        self._extrapolation.add_complete(curve)
+        self.meter.note_complete(min(curve.values()))
+
+    def why_ended(self) -> str | None:
+        """Why the search ends before all of its trials have ended; None if it does not."""
+        if self._is_exhausted:
+            return f"the space is used up: of {_MAX_RANDOM_REPEATS} more suggestions none was new"
+        return self.meter.spent()
+
+    def next_job(self) -> Job | None:
+        if self.why_ended() is not None:
+            return None
+        if self._interrupted:
+            return self._start(self._going_on(self._interrupted.popleft())) or self.next_job()
+        if self._num_started >= self._budget.num_trials:
+            return None
+        return self._next_new()
+
+    def _going_on(self, frozen: FrozenTrial) -> optuna.Trial:
+        """An interrupted trial, as it was when it was asked for if the process died before all was drawn."""
+        self._set_sampler(frozen.number)
+        trial = optuna.Trial(self._optuna, frozen._trial_id)
+        if CONFIG not in frozen.user_attrs:
+            # Some draws may be in the journal. What would have come next depends on them, so all are made once more.
+            trial._cached_frozen_trial = copy(frozen)
+            trial._cached_frozen_trial.params, trial._cached_frozen_trial.distributions = {}, {}
+        return trial
+
+    def _next_new(self) -> Job | None:
+        for attempt in range(_MAX_REPEATS + _MAX_RANDOM_REPEATS):
+            self._set_sampler(len(self._optuna.get_trials(deepcopy=False)), is_random=attempt >= _MAX_REPEATS)
+            self._num_started += 1
+            job = self._start(self._optuna.ask())
+            if job is not None:
+                return job
+        self._is_exhausted = True
+        return None
+
+    def _set_sampler(self, trial_number: int, is_random: bool = False) -> None:
+        study = self._spec.study
+        self._optuna.sampler = make_sampler(RandomConfig() if is_random else study.sampler, study.seed, trial_number)
+
+    def _start(self, trial: optuna.Trial) -> Job | None:
+        """The job of a trial; None where another trial has the same config, which ends it."""
+        if MISFIT in trial.user_attrs:
+            config = self._study.config(trial)
+        else:
+            config = self._spec.space.suggest(trial)
+        changes = differences(self._study.base, config)
+        twin = self._number_of.setdefault(config_key(changes), trial.number)
+        if twin != trial.number:
+            trial.set_user_attr(DUPLICATE_OF, twin)
+            self._optuna.tell(trial, state=Told.FAIL)  # which samplers ignore
+            self._num_started -= 1
+            return None
+        if CONFIG not in trial.user_attrs:
+            trial.set_user_attr(CONFIG, changes)
+        flight = Flight(trial)
+        job = Job(job_name(trial.number), config, self._spec.study.fold, self._spec.study.seed)
+        self._flights[job.name] = flight
+        self._tracker.trial_started(trial.number, config)
+        self._show(flight)
+        return job
+
+    def on_progress(self, job: Job, progress: Progress, seconds: float) -> bool:
+        flight = self._flights[job.name]
+        if progress.step not in flight.curve:
+            self._note(flight, progress, seconds)
+        end = self._end_at(flight, progress)
+        if end is not None:
+            self._tell(job, *end)
+            return False
+        # One whose schedule is done has nothing left to spend a budget on, and completes.
+        return progress.step == progress.num_steps or self.meter.spent() is None
+
+    def _note(self, flight: Flight, progress: Progress, seconds: float) -> None:
+        flight.note(progress, seconds, self._devices_per_trial, self.meter.seconds)
+        if self._weights is not None:
+            self._weights.changed(flight.number)
+        self.meter.add_device_seconds(seconds * self._devices_per_trial)
+        self._tracker.trial_reported(flight.number, progress.step, {"score": progress.score, **progress.metrics})
+        self._show(flight)
+
+    def _end_at(self, flight: Flight, progress: Progress) -> tuple[TrialState, str] | None:
+        """What becomes of a trial at an evaluation, and why, if it ends there before its schedule does."""
+        stopped = None
+        if not flight.is_misfit:
+            # Whatever becomes of the trial, it enters the rung, as it does when the study is read again.
+            best = flight.best_until(progress.step)
+            stopped = self._stops(flight.number, progress.step, best, flight.usage, len(flight.curve))
+        if not isfinite(progress.score):
+            return TrialState.FAILED, f"diverged: the score of evaluation {progress.step} is {progress.score}"
+        broken = self._broken_constraint(flight)
+        if broken is not None:
+            return TrialState.FAILED, broken
+        if progress.step == progress.num_steps:
+            return None
+        if stopped is not None:
+            return TrialState.STOPPED, stopped
+        if flight.seconds >= self._budget.trial_seconds:
+            return TrialState.STOPPED, f"a trial has {self._budget.trial_seconds:.0f} s, which are used up"
+        return None
+
+    def _stops(self, number: int, step: int, best: float, usage: Mapping[str, Any], num_reported: int) -> str | None:
+        """Compares a trial at a step, and says why it ends there, if it does. The front of score and cost goes on."""
+        num_steps = usage["num_steps"]
+        stopped = self._scheduler.stops(number, step, num_steps, best)
+        if self._cost is not None:
+            self._fronts.enter(number, step, num_steps, best, cost_of(self._cost, usage, num_reported, num_steps))
+            if stopped is not None and self._fronts.has(number, step, num_steps):
+                return None
+        return stopped
+
+    def _broken_constraint(self, flight: Flight) -> str | None:
+        measured = violations(self._limits, flight.measures)
+        worst = max(measured, key=lambda name: measured[name], default=None)
+        if worst is None or measured[worst] <= 0:
+            return None
+        return f"breaks a constraint: {worst} is {flight.measures[worst]:.4g}, and may be {self._limits[worst]:g}"
+
+    def on_end(self, job: Job, end: JobEnd) -> None:
+        match end.kind:
+            case EndKind.COMPLETE:
+                flight = self._flights[job.name]
+                if not flight.is_misfit:
+                    self._take_in_complete(flight.curve)
+                self._tell(job, TrialState.COMPLETE)
+            case EndKind.BAD_CONFIG:
+                self._tell(job, TrialState.FAILED, end.message)
+            case EndKind.LOST:
+                self._tell(job, TrialState.LOST, end.message)
+            case EndKind.BUG:  # the run ends, and the trial goes on once the bug is mended
+                self._flights.pop(job.name).note_reason(f"broke off: {end.message}")
+
+    def _tell(self, job: Job, outcome: TrialState, reason: str | None = None) -> None:
+        flight = self._flights.pop(job.name)
+        flight.note_end(outcome, reason, violations(self._limits, flight.measures))
+        score, step = min(flight.curve.values(), default=None), max(flight.curve, default=0)
+        estimate = inf if score is None else self._extrapolation.final_score(score, step, flight.num_steps)
+        state, value = told(self._spec.study.tells_stopped_as, outcome, score, estimate)
+        if flight.is_misfit:
+            flight.note_misfit_end(state, value)
+            state, value = Told.FAIL, None
+        self._optuna.tell(flight.trial, value, state=state)
+        delete_checkpoints(self._study.artifact_folder(flight.number))
+        ended = self._show(flight)
+        if self._weights is not None:
+            self._weights.ended(ended)
+        self._tracker.trial_ended(ended.number, ended.state, ended.score)
+
+    def _show(self, flight: Flight) -> TrialRecord:
+        record = self._study.trial(flight.trial._trial_id)
+        self._display.changed(record)
+        return record
+
+    def rungs(self, num_steps: int) -> tuple[int, ...]:
+        """The steps at which trials of so many evaluations are compared."""
+        return self._scheduler.rungs(num_steps) if num_steps else ()

@@ -1,0 +1,1 @@
+"""The language of a space file: what is searched, under which conditions."""

@@ -1,0 +1,197 @@
+"""Goes on with a study whose space file was edited.
+
+Trials that fit the new space go on steering the search. Those that do not fit stay on the leaderboard and steer
+nothing: the sampler is told nothing of them, and no rung holds them. In the journal the edited space is a new Optuna
+study with all trials of the old one in their order, because Optuna cannot change the alternatives of a parameter.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FixedTrial, FrozenTrial
+from optuna.trial import TrialState as Told
+
+from ell_tune.choosing.constraints import violations
+from ell_tune.choosing.search_spec import SearchSpec, StudyConfig
+from ell_tune.choosing.telling import StoppedAs
+from ell_tune.config import validate
+from ell_tune.dotted import differences
+from ell_tune.errors import UserError
+from ell_tune.files.atomic import write_whole
+from ell_tune.spaces.space import OutsideDomain
+from ell_tune.studies.study import Study, described, enqueue_config, open_study, optuna_name, was_started
+from ell_tune.studies.study_lock import changing_trials
+from ell_tune.trials.records import TrialState
+from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE
+
+_FIXED_PARAMS = "fixed_params"  # Optuna's system attribute of an enqueued trial
+_FIXED_FIELDS = ("seed", "num_folds", "fold", "artifacts")  # of the section `study`: scores would not compare
+
+
+@dataclass(frozen=True)
+class SpaceEdit:
+    """What an edited space file changes."""
+
+    sections: tuple[str, ...]  # those that differ
+    num_steering: int  # trials that have started, fit the new space and tell its sampler something
+    misfits: Mapping[int, str]  # number of a trial that has started → why it does not fit the new space
+    waiting_misfits: Mapping[int, str]  # the same of enqueued configs that no search has started
+    stopped_as: tuple[StoppedAs, StoppedAs]  # how stopped trials were told to the sampler, and how they will be
+
+    @property
+    def summary(self) -> str:
+        """What a user should know before the search goes on."""
+        told = [f"The space file has changed ({', '.join(self.sections)})."]
+        if self.misfits:
+            told.append(
+                f"{self.num_steering} trials fit it and go on steering the search. {len(self.misfits)} do not, and "
+                f"only stay on the leaderboard ({_shown(self.misfits)})."
+            )
+        else:
+            told.append("All trials of the study fit it.")
+        if self.waiting_misfits:
+            told.append(
+                f"Enqueued configs that do not fit it are not run: {len(self.waiting_misfits)} "
+                f"({_shown(self.waiting_misfits)})."
+            )
+        before, now = self.stopped_as
+        if before != now:
+            told.append(f"Trials that were stopped or failed stay told as {before}; those to come are told as {now}.")
+        return " ".join(told)
+
+
+def _shown(misfits: Mapping[int, str]) -> str:
+    shown = "; ".join(f"trial {number}: {why}" for number, why in list(misfits.items())[:3])
+    return shown + (f"; and {len(misfits) - 3} more" if len(misfits) > 3 else "")
+
+
+def compare(study: Study, spec: SearchSpec, space_path: Path) -> SpaceEdit | None:
+    """What `spec` changes in the study; None if it is the space that the study has.
+
+    Raises:
+        UserError: it changes what scores depend on, so that they would not compare.
+    """
+    remembered = study.manifest["document"]
+    if remembered == spec.document:
+        return None
+    before, now = _what_scores_depend_on(study.manifest), _what_scores_depend_on(described(spec))
+    changed = [name for name, value in before.items() if now[name] != value]
+    if changed:
+        raise UserError(
+            f"{space_path}: a study goes on with an edited space, but not with another {', '.join(changed)}, because "
+            f"its scores would not compare with those of {study.study_dir}. Take the change back, or give another "
+            f"--study."
+        )
+    sections = {*remembered, *spec.document}
+    misfits: dict[int, str] = {}
+    waiting_misfits: dict[int, str] = {}
+    num_steering = 0
+    for trial in study.optuna_study.get_trials(deepcopy=False):
+        if CONFIG in trial.user_attrs and DUPLICATE_OF not in trial.user_attrs:
+            why = _misfit(study.config(trial), spec)
+            if why is not None:
+                (misfits if was_started(trial) else waiting_misfits)[trial.number] = why
+            else:
+                # Of a lost trial, samplers hear nothing.
+                num_steering += was_started(trial) and trial.user_attrs.get(OUTCOME) != TrialState.LOST
+    told_before = validate(StudyConfig, study.manifest["study"]).tells_stopped_as
+    differing = sorted(name for name in sections if remembered.get(name) != spec.document.get(name))
+    return SpaceEdit(
+        tuple(differing), num_steering, misfits, waiting_misfits, (told_before, spec.study.tells_stopped_as)
+    )
+
+
+def _what_scores_depend_on(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    fixed = {f"study.{name}": manifest["study"][name] for name in _FIXED_FIELDS}
+    return {"trainable": manifest["document"]["trainable"], "data": manifest["data"], **fixed}
+
+
+def _misfit(config: Mapping[str, Any], spec: SearchSpec) -> str | None:
+    try:
+        spec.space.encode(config)
+    except OutsideDomain as error:
+        return str(error)
+    return None
+
+
+def apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
+    """Makes the study one of the edited space: all of it or, if the process dies, nothing."""
+    with changing_trials(study.study_dir):  # a config enqueued meanwhile would stay behind in the old Optuna study
+        return _apply(study, spec, edit)
+
+
+def _apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
+    generation = study.manifest["generation"] + 1
+    name = optuna_name(generation)
+    if name in optuna.get_all_study_names(study.storage):  # the process died here before
+        optuna.delete_study(study_name=name, storage=study.storage)
+    edited = optuna.create_study(study_name=name, storage=study.storage, direction="minimize")
+    trials = study.optuna_study.get_trials(deepcopy=False)
+    for trial in trials:
+        edited.add_trial(_moved(trial, study, spec))
+    known = [study.config(trial) for trial in trials if CONFIG in trial.user_attrs]
+    for config in spec.enqueue:
+        if config not in known:
+            enqueue_config(edited, spec.space, config)
+    entry = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "before": study.manifest["document"],
+        "misfits": {str(number): why for number, why in {**edit.misfits, **edit.waiting_misfits}.items()},
+    }
+    edits = [*study.manifest["edits"], entry]
+    manifest = {**study.manifest, **described(spec), "generation": generation, "edits": edits}
+    write_whole(study.study_dir / "study.json", json.dumps(manifest, indent=1))
+    return open_study(study.study_dir, writes=True)
+
+
+def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec) -> FrozenTrial:
+    """A trial of the old space as one of the new: the same, but told to the sampler only if it fits."""
+    moved = FrozenTrial(
+        number=trial.number,
+        state=trial.state,
+        value=trial.value if trial.state.is_finished() else None,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
+        params={},
+        distributions={},
+        user_attrs=dict(trial.user_attrs),
+        # Not what a sampler remembers in a trial: CMA-ES's distribution is one over the old space.
+        system_attrs={name: value for name, value in trial.system_attrs.items() if name == _FIXED_PARAMS},
+        intermediate_values=trial.intermediate_values,
+        trial_id=-1,  # the storage gives it one
+    )
+    attributes = moved.user_attrs
+    if CONFIG not in attributes:
+        return moved
+    config = study.config(trial)
+    attributes[CONFIG] = differences(spec.space.base, config)
+    if DUPLICATE_OF in attributes:
+        return moved
+    if OUTCOME in attributes:
+        for name, value in violations(spec.study.constraints.limits, attributes.get(USAGE, {})).items():
+            moved.set_constraint(name, value)
+    before = attributes.pop(MISFIT, None) or {"params": trial.params, "state": trial.state.name, "value": moved.value}
+    if _misfit(config, spec) is not None:
+        attributes[MISFIT] = before
+        if trial.state != Told.RUNNING:
+            # Ignored by samplers, and never started where it waited.
+            moved.state, moved.value = Told.FAIL, None
+            moved.datetime_complete = trial.datetime_complete or datetime.now()
+            moved.datetime_start = trial.datetime_start or moved.datetime_complete
+        return moved
+    if trial.state == Told.FAIL:  # a misfit until now, or of a lost worker
+        moved.state, moved.value = Told[before["state"]], before["value"]
+    params = spec.space.encode(config)
+    if moved.state == Told.WAITING:
+        moved.datetime_start = moved.datetime_complete = None
+        moved.system_attrs[_FIXED_PARAMS] = params
+        return moved
+    fixed = FixedTrial(params)
+    spec.space.suggest(fixed)  # type: ignore[arg-type]  # has all that a domain calls
+    moved.params, moved.distributions = fixed.params, fixed.distributions
+    return moved

@@ -1,0 +1,11 @@
+"""The names of a trial's user attributes in a study's journal.
+
+Optuna's own state of a trial is what its sampler is told (`ell_tune.choosing.telling`); what became of it stands here.
+"""
+
+CONFIG = "config"  # where it differs from the study's base config: dotted path → value
+USAGE = "usage"  # of its last evaluation: num_steps, seconds, device_seconds, search_seconds, and measures
+OUTCOME = "outcome"  # the `TrialState` that it ended in
+REASON = "reason"  # why it was stopped, failed or broke off
+MISFIT = "misfit"  # what its `params`, Optuna `state` and `value` were before an edit of the space that it does not fit
+DUPLICATE_OF = "duplicate_of"  # the number of an earlier trial with the same config: it was not run

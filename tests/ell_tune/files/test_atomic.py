@@ -1,0 +1,30 @@
+"""Nothing is ever half-written."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ell_tune.errors import UserError
+from ell_tune.files.atomic import write_whole
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    write_whole(path, "old\n")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "new\n" * 100_000 + "\ud800")
+    assert os.listdir(tmp_path) == ["out.csv"]
+    assert path.read_text() == "old\n"
+    write_whole(path, "new\n")
+    assert path.read_bytes() == b"new\n"
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_refuses_where_it_cannot_write(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the directory .*none must exist, but it does not"):
+        write_whole(tmp_path / "none" / "out.csv", "")
+    with pytest.raises(UserError, match="this is a directory or a device"):
+        write_whole(tmp_path, "")
+    with pytest.raises(UserError, match="the file cannot be written: File name too long"):
+        write_whole(tmp_path / ("x" * 300), "")

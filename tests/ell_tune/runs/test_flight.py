@@ -1,0 +1,85 @@
+"""What a trial under way writes into its study, and in which order."""
+
+from math import inf, nan
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from studies import make_study
+
+from ell_tune.runs.flight import Flight
+from ell_tune.studies.study import Study
+from ell_tune.trainable import Progress
+from ell_tune.trials.records import TrialState
+from ell_tune.trials.trial_attributes import OUTCOME, REASON, USAGE
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return make_study(tmp_path / "study")[0]
+
+
+def reopened(flight: Flight) -> Flight:
+    """The flight as a search finds it that goes on."""
+    return Flight(optuna.Trial(flight.trial.study, flight.trial._trial_id))
+
+
+def test_a_flight_adds_up_its_cost_and_keeps_the_largest_of_each_measure(study: Study) -> None:
+    flight = Flight(study.optuna_study.ask())
+    assert (flight.curve, flight.num_steps, flight.seconds, dict(flight.measures)) == ({}, 0, 0.0, {})
+    flight.note(Progress(1, 4, 0.7, {"peak_memory_mib": 90.0, "train_loss": 1.0}), 10, 0.5, search_seconds=12)
+    flight.note(Progress(2, 4, 0.6, {"peak_memory_mib": 80.0, "num_parameters": 7.0}), 20, 0.5, search_seconds=40)
+    for seen in (flight, reopened(flight)):
+        assert (seen.number, seen.num_steps, seen.seconds, seen.curve) == (0, 4, 30, {1: 0.7, 2: 0.6})
+        assert dict(seen.measures) == {"peak_memory_mib": 90.0, "num_parameters": 7.0}
+    (stored, _) = study.optuna_study.get_trials()
+    assert stored.user_attrs[USAGE]["device_seconds"] == 15
+    assert stored.user_attrs[USAGE]["search_seconds"] == 40
+
+
+@pytest.mark.parametrize("score", [nan, inf, -inf])
+def test_a_diverged_evaluation_is_infinitely_bad(study: Study, score: float) -> None:
+    flight = Flight(study.optuna_study.ask())
+    flight.note(Progress(1, 4, 0.7), 1, 1, 1)
+    flight.note(Progress(2, 4, score), 1, 1, 2)
+    assert reopened(flight).curve == {1: 0.7, 2: inf}
+    assert [flight.best_until(step) for step in (0, 1, 2)] == [inf, 0.7, 0.7]
+
+
+def test_the_best_until_a_step_leaves_out_what_came_later(study: Study) -> None:
+    flight = Flight(study.optuna_study.ask())
+    for step, score in enumerate([0.7, 0.8, 0.5], start=1):
+        flight.note(Progress(step, 4, score), 1, 1, step)
+    assert [flight.best_until(step) for step in (1, 2, 3, 4)] == [0.7, 0.7, 0.5, 0.5]
+
+
+def test_no_score_is_written_without_its_cost(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    flight = Flight(study.optuna_study.ask())
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(flight.trial, "report", killed)
+    with pytest.raises(KeyboardInterrupt):
+        flight.note(Progress(1, 4, 0.7), 10, 1, 1)
+    after = reopened(flight)
+    assert (after.seconds, after.curve) == (10, {})
+
+
+def test_the_end_is_written_before_optuna_is_told_and_may_be_written_again(study: Study) -> None:
+    flight = Flight(study.optuna_study.ask())
+    for _ in range(2):  # killed right after the first
+        flight.note_end(TrialState.FAILED, "too large", {"num_parameters": 0.25})
+        flight = reopened(flight)
+    stored = study.optuna_study.get_trials()[0]
+    assert stored.state == optuna.trial.TrialState.RUNNING
+    assert (stored.user_attrs[OUTCOME], stored.user_attrs[REASON]) == ("failed", "too large")
+    assert stored.constraints == {"num_parameters": 0.25}
+
+
+def test_a_reason_is_taken_back_by_an_end_without_one(study: Study) -> None:
+    flight = Flight(study.optuna_study.ask())
+    flight.note_reason("broke off: a bug")
+    flight.note_end(TrialState.COMPLETE, None, {})
+    assert study.optuna_study.get_trials()[0].user_attrs[REASON] is None

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+from plain_engine import run_all
+from studies import essays, make_source, make_study
+
+from ell_tune.errors import UserError
+from ell_tune.essays.folds import load_folds
+from ell_tune.runs.budget import Budget
+from ell_tune.studies.study import create_study, open_study
+
+
+def test_a_new_study_remembers_what_it_is_made_of(tmp_path: Path) -> None:
+    study, spec = make_study(tmp_path / "study")
+    record = study.record()
+    assert (record.name, record.trials, record.num_steps, record.rungs) == ("study", (), 0, ())
+    assert record.searched == ("x", "y", "shape", "shape[curved].power", "bonus", "bonus[on].amount")
+    assert record.provenance["data_sha256"] == essays().fingerprint
+    assert record.provenance["folds_sha256"] == load_folds(study.folds_path, essays()).fingerprint
+    assert record.provenance["seed"] == spec.study.seed
+    assert study.manifest["document"] == spec.document
+
+
+def test_creation_leaves_a_whole_study_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, spec = make_study(tmp_path / "made")
+    folds = load_folds(study.folds_path, essays())
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("ell_tune.studies.study.save_folds", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        create_study(tmp_path / "study", spec, essays(), folds)
+    assert not (tmp_path / "study").exists()
+    monkeypatch.undo()
+    assert create_study(tmp_path / "study", spec, essays(), folds).record().trials == ()
+
+
+def test_a_study_is_not_made_where_other_things_lie(tmp_path: Path) -> None:
+    _, spec = make_study(tmp_path / "made")
+    (tmp_path / "busy").mkdir()
+    (tmp_path / "busy" / "thesis.txt").write_text("mine")
+    folds = load_folds(tmp_path / "made" / "folds.csv", essays())
+    with pytest.raises(UserError, match=r"busy: a new study needs a folder that is empty .* Give another --study"):
+        create_study(tmp_path / "busy", spec, essays(), folds)
+    assert [path.name for path in (tmp_path / "busy").iterdir()] == ["thesis.txt"]
+    with pytest.raises(UserError, match=r"thesis.txt: a new study needs a folder .* but this is a file"):
+        create_study(tmp_path / "busy" / "thesis.txt", spec, essays(), folds)
+    with pytest.raises(UserError, match=r"a study needs a place that can be written, .*thesis.txt \(File exists\)"):
+        create_study(tmp_path / "busy" / "thesis.txt" / "study", spec, essays(), folds)
+
+
+def test_opening_what_is_no_study(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: a study folder is needed.*but there is no such folder"):
+        open_study(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"a study folder is needed.*but the folder holds no study.json"):
+        open_study(tmp_path)
+
+
+def test_a_study_of_another_format_is_refused(tmp_path: Path) -> None:
+    make_study(tmp_path / "study")
+    manifest = tmp_path / "study" / "study.json"
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(UserError, match=r"reads studies of format 2, but this one has format 1"):
+        open_study(tmp_path / "study")
+
+
+def test_a_torn_last_line_of_the_journal_loses_nothing_else(tmp_path: Path) -> None:
+    source, study = make_source(tmp_path / "study", Budget(num_trials=2))
+    run_all(source, tmp_path)
+    before = study.record()
+    journal = tmp_path / "study" / "journal.log"
+    with open(journal, "ab") as file:
+        file.write(b'{"op_code": 6, "worker')
+    assert open_study(tmp_path / "study").record() == before  # a reader leaves the file alone
+    source, study = make_source(tmp_path / "study", Budget(num_trials=4))
+    run_all(source, tmp_path)
+    assert study.record().trials[:2] == before.trials
+    assert len(open_study(tmp_path / "study").record().trials) == 4
