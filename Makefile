@@ -42,6 +42,9 @@ check: setup ## lint, format and types: what pre-commit and CI run
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Python writes its compiled files, whatever the environment says: each of Ray's workers would compile all anew.
+test slow chaos: export PYTHONDONTWRITEBYTECODE =
+
 # In the files' order: xdist would begin with those of many tests and end with a few of Ray's, which take the longest.
 test: setup ## the default tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

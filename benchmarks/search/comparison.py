@@ -25,8 +25,18 @@ from ell_tune.files.atomic import write_whole
 _HERE = Path(__file__).parent
 # What our decisions follow from.
 _DECIDING = (
-    *("search_source", "search_spec", "samplers", "space", "study", "telling", "flight", "constraints", "budget"),
-    *("schedulers", "asha", "hyperband", "median_stopping", "rung"),
+    *(
+        "runs/search_source",
+        "choosing/search_spec",
+        "choosing/samplers",
+        "spaces/space",
+        "studies/study",
+        "choosing/telling",
+        "runs/flight",
+        "choosing/constraints",
+        "runs/budget",
+    ),
+    *("choosing/schedulers", "choosing/asha", "choosing/hyperband", "choosing/median_stopping", "choosing/rung"),
 )
 _CORE = ("simulator.py", "curves.py", "fields.py", "strategy.py", "regret.py")
 

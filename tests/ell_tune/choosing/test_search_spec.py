@@ -171,7 +171,7 @@ def test_a_component_that_base_switches_on_may_be_searched_inside(load: Load) ->
          "line 2: study.scheduler.grace_frac: input should be less than or equal to 1, got 2."),
         (
             "study: {sampler: {name: grid}}",
-            "line 2: study.sampler: `name` must be one of 'tpe', 'gp', 'cma_es', 'qmc', 'random', got 'grid'.",
+            "line 2: study.sampler: `name` must be one of 'tpe', 'gp', 'cma_es', 'nsga2', 'qmc', 'random', got 'grid'.",
         ),
         ("data: {min_score: 6.0}",
          "line 2: data: min_score must be below max_score, but got min_score=6.0 and max_score=5.0."),
