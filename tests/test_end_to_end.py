@@ -13,6 +13,8 @@ from ell_tune import cli
 from ell_tune.essays.data import DataConfig, read_labelled
 from ell_tune.essays.metrics import mcrmse
 
+pytestmark = pytest.mark.slow  # its workers import torch; the same path with a fast trainable is in test_cli.py
+
 
 def _run(*words: object) -> None:
     cli.app([str(word) for word in words], standalone_mode=False)

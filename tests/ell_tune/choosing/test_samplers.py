@@ -38,7 +38,14 @@ CONFIGS: list[StrictConfig] = [
     QmcConfig(),
     RandomConfig(),
 ]
-every_sampler = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+# Each of the Gaussian process's suggestions fits its kernel.
+every_sampler = pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(config, id=config.name, marks=[pytest.mark.slow] if isinstance(config, GpConfig) else [])
+        for config in CONFIGS
+    ],
+)
 
 
 def loss(config: dict[str, Any]) -> float:

@@ -23,6 +23,7 @@ with connected(None) as line:
 """
 
 
+@pytest.mark.slow
 def test_a_local_ray_listens_on_loopback_only_and_says_where_its_dashboard_is() -> None:
     done = subprocess.run([sys.executable, "-c", _LISTENING], capture_output=True, text=True, timeout=120, check=True)
     line, *addresses = done.stdout.splitlines()

@@ -26,6 +26,7 @@ def kept(study_dir: Path) -> set[int]:
     return {int(path.parts[-3][-4:]) for path in (study_dir / "trials").glob("*/weights/.complete")}
 
 
+@pytest.mark.slow
 def test_a_search_with_a_disk_budget_shrinks_with_it_and_predicts_without_retraining(
     run: Run, tmp_path: Path, ray_address: str
 ) -> None:
