@@ -20,7 +20,7 @@ from pydantic import Field
 
 from ell_tune.choosing.asha import AshaConfig
 from ell_tune.choosing.constraints import ConstraintsConfig
-from ell_tune.choosing.samplers import CmaEsConfig, GpConfig, SamplerConfig, TpeConfig
+from ell_tune.choosing.samplers import CmaEsConfig, GpConfig, SamplerConfig, TpeConfig, sampled_cost
 from ell_tune.choosing.schedulers import SchedulerConfig
 from ell_tune.choosing.telling import StoppedAs
 from ell_tune.config import ConfigT, InvalidConfig, StrictConfig, or_off, validate
@@ -117,7 +117,7 @@ class _Reader:
             raise document.error(
                 ("study", "fold"), f"study.fold must be below study.num_folds, got {study.fold} of {study.num_folds}"
             )
-        self._check_constraints(study)
+        self._check_measured(study)
         tracking = None
         if isinstance(document.data.get("tracking"), Mapping):
             tracking = self._checked(TrackingConfig, document.mapping("tracking"), ("tracking",))
@@ -133,8 +133,15 @@ class _Reader:
             document=document.data,
         )
 
-    def _check_constraints(self, study: StudyConfig) -> None:
+    def _check_measured(self, study: StudyConfig) -> None:
         name, measures = self._document.data["trainable"], measured(self._trainable)
+        cost = sampled_cost(study.sampler)
+        if cost not in (None, "seconds", *measures):  # the engine itself measures seconds
+            raise self._document.error(
+                ("study", "sampler", "cost"),
+                f"study.sampler.cost: what nsga2 keeps low has to be measured, but {name} does not measure {cost}; "
+                f"choose one of {', '.join(sorted({'seconds', *measures}))}",
+            )
         for limited in study.constraints.limits:
             if limited not in measures:
                 raise self._document.error(

@@ -302,3 +302,15 @@ def test_a_constraint_that_the_trainable_does_not_measure_is_refused(
     monkeypatch.delattr("fake_trainable.MEASURES")
     with pytest.raises(UserError, match="fake_trainable measures peak_memory_mib alone"):
         load(limits + SEARCH)
+
+
+def test_a_cost_that_the_trainable_does_not_measure_is_refused(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fake_trainable.MEASURES", ("num_parameters",))
+    for measured in ("num_parameters", "peak_memory_mib", "seconds"):
+        load(f"study: {{sampler: {{name: nsga2, cost: {measured}}}}}\n" + SEARCH)
+    message = (
+        r"study\.sampler\.cost: what nsga2 keeps low has to be measured, but fake_trainable does not measure "
+        r"seconds_per_essay; choose one of num_parameters, peak_memory_mib, seconds"
+    )
+    with pytest.raises(UserError, match=message):
+        load("study: {sampler: {name: nsga2}}\n" + SEARCH)
