@@ -92,7 +92,8 @@ def test_the_picture_has_a_line_and_a_name_for_each_method() -> None:
 
 @pytest.mark.slow
 def test_the_command_prints_rows(tmp_path: Path) -> None:
-    arguments = ["--quick", "--json", "--cache", str(tmp_path), "--workers", "2", "--processes", "1"]
+    arguments = ["--quick", "--json", "--table", "parametric", "--cache", str(tmp_path), "--workers", "2"]
+    arguments += ["--processes", "1"]
     chosen = ["--method", "random", "--method", "early", "--ours", "early={scheduler: {grace_frac: 0.25}}"]
     app = typer.Typer()
     app.command()(command.main)
