@@ -1,9 +1,13 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are either whole or not there."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ell_tune.errors import UserError
+from ell_tune.files.disk import needs_to_write
 
 
 def check_can_write(path: Path) -> None:
@@ -34,3 +38,27 @@ def write_whole(path: Path, text: str) -> None:
         raise UserError(f"{path}: the file cannot be written: {error.strerror}.") from None
     finally:
         temporary_path.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path, place: Path) -> Iterator[Path]:
+    """A new folder to fill, which becomes `path` (an empty folder or none yet) unless an error ends the block.
+
+    Args:
+        place: what the message names when the disk takes no more; see `needs_to_write`.
+
+    Raises:
+        OSError: `path` holds something by now.
+        UserError: the disk is full or cannot be written.
+    """
+    making = path.with_name(f".{path.name}.making-{os.getpid()}")
+    shutil.rmtree(making, ignore_errors=True)
+    try:
+        with needs_to_write(place):  # judges an error while what was half written still fills the disk
+            making.mkdir(parents=True)
+            yield making
+            if path.exists():
+                path.rmdir()
+            os.replace(making, path)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)

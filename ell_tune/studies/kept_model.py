@@ -4,7 +4,6 @@ It predicts as one of `ell-tune retrain` does. But nothing has cross-validated i
 which the search chose them, on the fold that all of them left out.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from ell_tune.errors import UserError
 from ell_tune.essays.data import DataConfig
 from ell_tune.files.artifacts import WEIGHTS_ITEM
-from ell_tune.files.disk import needs_to_write
+from ell_tune.files.atomic import whole_folder
 from ell_tune.models.model_folder import Member, Model, save_model
 from ell_tune.studies.provenance import provenance
 from ell_tune.studies.study import Study, job_name
@@ -32,21 +31,13 @@ def make_kept_model(study: Study, trials: Sequence[TrialRecord], model_dir: Path
             f"{model_dir}: a model from a search needs a folder that is empty or not there yet, but this one holds "
             f"other things. Give another --model."
         )
-    making = model_dir.absolute().with_name(f".{model_dir.name}.making-{os.getpid()}")
-    shutil.rmtree(making, ignore_errors=True)
-    try:
-        with needs_to_write(model_dir.absolute().parent):
-            (making / "members").mkdir(parents=True)
-            shutil.copyfile(study.folds_path, making / "folds.csv")
-            for trial in trials:
-                _copy_weights(study, trial, making / "members" / job_name(trial.number) / "weights")
-            model = _model(study, trials)
-            save_model(making, model)
-            if model_dir.exists():
-                model_dir.rmdir()
-            os.replace(making, model_dir)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+    model = _model(study, trials)
+    with whole_folder(model_dir.absolute(), place=model_dir.absolute().parent) as making:
+        (making / "members").mkdir()
+        shutil.copyfile(study.folds_path, making / "folds.csv")
+        for trial in trials:
+            _copy_weights(study, trial, making / "members" / job_name(trial.number) / "weights")
+        save_model(making, model)
     return model
 
 

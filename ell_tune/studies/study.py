@@ -10,8 +10,6 @@ Everything else (rungs, leaderboard, what to resume) is derived from these.
 
 import json
 import logging
-import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +32,7 @@ from ell_tune.errors import UserError
 from ell_tune.essays.data import Essays
 from ell_tune.essays.folds import Folds, save_folds
 from ell_tune.files.artifacts import ArtifactFolder
-from ell_tune.files.disk import needs_to_write
+from ell_tune.files.atomic import whole_folder
 from ell_tune.models.pseudo_labels import PseudoEssays
 from ell_tune.spaces.space import Space
 from ell_tune.studies.journal import drop_torn_line, open_journal
@@ -217,24 +215,17 @@ def create_study(
         UserError: see `check_new_study`.
     """
     check_new_study(study_dir)
-    making = study_dir.with_name(f".{study_dir.name}.making-{os.getpid()}")
-    shutil.rmtree(making, ignore_errors=True)
     try:
-        with needs_to_write(study_dir):
+        with whole_folder(study_dir, place=study_dir) as making:
             _fill(making, spec, essays, folds, pseudo)
-            if study_dir.exists():
-                study_dir.rmdir()
-            os.replace(making, study_dir)
     except OSError:
         check_new_study(study_dir)  # another search may have made it meanwhile
         raise
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
     return open_study(study_dir, writes=True)
 
 
 def _fill(study_dir: Path, spec: SearchSpec, essays: Essays, folds: Folds, pseudo: PseudoEssays | None) -> None:
-    (study_dir / "trials").mkdir(parents=True)
+    (study_dir / "trials").mkdir()
     save_folds(study_dir / "folds.csv", essays, folds)
     manifest = {
         "format": _FORMAT,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ell_tune.errors import UserError
-from ell_tune.files.atomic import write_whole
+from ell_tune.files.atomic import whole_folder, write_whole
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -28,3 +28,25 @@ def test_refuses_where_it_cannot_write(tmp_path: Path) -> None:
         write_whole(tmp_path, "")
     with pytest.raises(UserError, match="the file cannot be written: File name too long"):
         write_whole(tmp_path / ("x" * 300), "")
+
+
+def test_a_folder_is_there_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    for _ in ("new", "in the place of an empty one"):
+        with whole_folder(path, place=path) as making:
+            (making / "file").write_text("all of it")
+            assert not (path / "file").exists()
+        assert os.listdir(tmp_path) == ["made"] and (path / "file").read_text() == "all of it"
+        (path / "file").unlink()
+
+
+def test_a_folder_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    with pytest.raises(ZeroDivisionError), whole_folder(path, place=path) as making:
+        (making / "file").write_text("half of it")
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == []
+    path.mkdir()
+    with pytest.raises(OSError, match="not empty"), whole_folder(path, place=path):
+        (path / "another's").touch()
+    assert os.listdir(tmp_path) == ["made"] and os.listdir(path) == ["another's"]
