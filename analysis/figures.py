@@ -67,7 +67,7 @@ def score_against_cost(study: StudyRecord, cost: str) -> go.Figure:
     """Each trial's score by its cost, and the front of those that none beats in both, as a stair with rings."""
     costs = {trial.number: found for trial in study.trials if (found := trial_cost(trial, cost)) is not None}
     members = front(study)
-    figure = blank_figure(420, _COST_TITLES.get(cost, cost), "score")
+    figure = blank_figure(420, _COST_TITLES[cost], "score")
     figure.add_scatter(
         x=[costs[trial.number] for trial in members],
         y=[trial.score for trial in members],

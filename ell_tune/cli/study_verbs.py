@@ -215,7 +215,7 @@ def export(
 ) -> None:
     """Write the best configs of a study as YAML files for `retrain`; with --model, predict without retraining.
 
-    Example: `ell-tune export studies/first --top 3 --out configs --model models/searched`
+    Example: `ell-tune export studies/first --top 3 --out configs`
     """
     if front == (top is not None):
         raise UserError("export: which configs are written is said by --top K or by --front; give one of them.")
