@@ -55,9 +55,19 @@ def best_complete(study: Study, num_best: int | None) -> list[TrialRecord]:
 
 
 def export(study: Study, trials: Sequence[TrialRecord], out_dir: Path) -> list[Path]:
-    """Writes the configs of trials, the best first, as `RANK-trial-NNNN.yaml`."""
+    """Writes the configs of trials, the best first, as `RANK-trial-NNNN.yaml`.
+
+    Raises:
+        UserError: there can be no such folder, or no file in it.
+    """
     document, searched = study.manifest["document"], study.manifest["provenance"]
-    out_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{out_dir}: a folder for the configs is needed, but it cannot be made "
+            f"({(error.strerror or str(error)).lower()}). Give another --out."
+        ) from None
     paths = []
     for rank, trial in enumerate(trials):
         content = {

@@ -17,13 +17,26 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, _storage
 from optuna.storages.journal._file import get_lock_file
 
+from ell_tune.errors import UserError
 from ell_tune.files.disk import needs_to_write
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """The storage of the journal at `path`, with all that it says read; the file is made if it is not there yet."""
+    """The storage of the journal at `path`, with all that it says read; the file is made if it is not there yet.
+
+    Raises:
+        UserError: a line of it is none that was written.
+    """
     _share_distributions()
     return JournalStorage(_Journal(path))
+
+
+def damaged(path: Path, how: str) -> UserError:
+    """What to tell of a file of a study that something else than ell-tune has changed."""
+    return UserError(
+        f"{path}: a study is read from the files that its search wrote, and this one is damaged: {how}. Put it back "
+        f"from a copy, or search into another --study."
+    )
 
 
 class _Journal(JournalFileBackend):
@@ -46,7 +59,10 @@ class _Journal(JournalFileBackend):
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Lines from a number on; Optuna asks for those that it has not had yet, never for earlier ones."""
-        yield from map(_with_shared_names, super().read_logs(log_number_from))
+        try:
+            yield from map(_with_shared_names, super().read_logs(log_number_from))
+        except ValueError as error:
+            raise damaged(self._path, f"not every line is JSON ({error})") from None
         last = max(self._log_number_offset)
         self._log_number_offset = {last: self._log_number_offset[last]}
 

@@ -1,8 +1,10 @@
-"""The reading of sizes; times are tested with the command."""
+"""The reading of sizes and scores; times are tested with the command."""
+
+from math import inf, nan
 
 import pytest
 
-from ell_tune.cli.options import bytes_of
+from ell_tune.cli.options import bytes_of, score_of
 from ell_tune.errors import UserError
 
 
@@ -18,3 +20,13 @@ def test_what_is_no_size_is_refused(text: str) -> None:
     message = f"^--disk-budget takes a size above 0 such as 500MB, 20GB or 1.5TB, but got '{text}'"
     with pytest.raises(UserError, match=message):
         bytes_of("--disk-budget", text)
+
+
+def test_scores() -> None:
+    assert (score_of("--target-score", 0.45), score_of("--target-score", None)) == (0.45, -inf)
+
+
+@pytest.mark.parametrize("score", [nan, inf, -inf])
+def test_what_is_no_score_is_refused(score: float) -> None:
+    with pytest.raises(UserError, match=rf"^--target-score takes a score such as 0.45, but got {score}\.$"):
+        score_of("--target-score", score)
