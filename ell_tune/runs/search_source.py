@@ -139,7 +139,8 @@ class SearchSource:
 
     def _next_new(self) -> Job | None:
         for attempt in range(_MAX_REPEATS + _MAX_RANDOM_REPEATS):
-            self._set_sampler(len(self._optuna.get_trials(deepcopy=False)), is_random=attempt >= _MAX_REPEATS)
+            number = self._study.storage.get_n_trials(self._optuna._study_id)
+            self._set_sampler(number, is_random=attempt >= _MAX_REPEATS)
             self._num_started += 1
             job = self._start(self._optuna.ask())
             if job is not None:
