@@ -26,7 +26,7 @@ class TpeConfig(StrictConfig):
 
     name: Literal["tpe"] = "tpe"
     num_startup_trials: int = Field(8, ge=1, description="random trials before the model chooses")
-    multivariate: bool = Field(True, description="model all fields together, one group per condition")
+    multivariate: bool = Field(False, description="model all fields together, one group per condition, not one by one")
     constant_liar: bool = Field(True, description="keep away from configs that are under way")
 
 

@@ -30,20 +30,21 @@ SPACE = Space(
         "swa": Choice((Alternative("off", None), Alternative("on", {"frac": 0.5}, {"frac": Numeric("float", 0, 1)}))),
     },
 )
-CONFIGS: list[StrictConfig] = [
-    TpeConfig(num_startup_trials=3),
-    GpConfig(num_startup_trials=3),
-    CmaEsConfig(num_startup_trials=3),
-    Nsga2Config(cost="seconds", population_size=3),
-    QmcConfig(),
-    RandomConfig(),
-]
+CONFIGS: dict[str, StrictConfig] = {
+    "tpe": TpeConfig(num_startup_trials=3),
+    "tpe, multivariate": TpeConfig(num_startup_trials=3, multivariate=True),
+    "gp": GpConfig(num_startup_trials=3),
+    "cma_es": CmaEsConfig(num_startup_trials=3),
+    "nsga2": Nsga2Config(cost="seconds", population_size=3),
+    "qmc": QmcConfig(),
+    "random": RandomConfig(),
+}
 # Each of the Gaussian process's suggestions fits its kernel.
 every_sampler = pytest.mark.parametrize(
     "config",
     [
-        pytest.param(config, id=config.name, marks=[pytest.mark.slow] if isinstance(config, GpConfig) else [])
-        for config in CONFIGS
+        pytest.param(config, id=name, marks=[pytest.mark.slow] if name == "gp" else [])
+        for name, config in CONFIGS.items()
     ],
 )
 
@@ -85,7 +86,7 @@ def test_other_seeds_and_other_trials_get_other_suggestions(config: StrictConfig
 
 
 @pytest.mark.parametrize(
-    "config", [config for config in CONFIGS if not isinstance(config, CmaEsConfig)]
+    "config", [config for config in CONFIGS.values() if not isinstance(config, CmaEsConfig)]
 )  # draws by the number
 def test_a_fresh_sampler_suggests_the_same_for_the_same_study(config: StrictConfig) -> None:
     """Nothing that a sampler has done before enters a suggestion, so a search can go on in a new process."""
