@@ -196,7 +196,9 @@ def test_whatever_interrupts_a_command_it_says_how_to_go_on(
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     code, out, err = run("leaderboard", study_dir)
     assert (code, out) == (130, "")
-    assert err == "Interrupted. The same command goes on from where this one stopped.\n"
+    assert err == (
+        "Interrupted. The same command goes on with a search or retraining that had begun; all else starts over.\n"
+    )
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
