@@ -1,4 +1,7 @@
-"""The reading of sizes; times are tested with the command."""
+"""The reading of sizes and settings; times are tested with the command."""
+
+import subprocess
+import sys
 
 import pytest
 
@@ -18,3 +21,15 @@ def test_what_is_no_size_is_refused(text: str) -> None:
     message = f"^--disk-budget takes a size above 0 such as 500MB, 20GB or 1.5TB, but got '{text}'"
     with pytest.raises(UserError, match=message):
         bytes_of("--disk-budget", text)
+
+
+@pytest.mark.parametrize("setting", ["evaluations", "=2", "a..b=2", "x=[1"])
+def test_a_setting_without_its_form_is_refused_before_the_heavy_imports(setting: str) -> None:
+    code = (
+        "import sys; from ell_tune.cli import app; sys.argv[1:1] = ['search', 'space.yaml', '--set']\n"
+        "try: app()\n"
+        "except Exception as error: print(error, sorted({'ray', 'optuna', 'torch'} & sys.modules.keys()))"
+    )
+    words = [sys.executable, "-c", code, setting, "--train", "train.csv", "--study", "study"]
+    out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert out.startswith("--set ") and out.endswith(". []\n")
