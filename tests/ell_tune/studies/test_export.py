@@ -59,7 +59,7 @@ def test_a_study_without_a_cost_has_no_front(finished: Study, tmp_path: Path) ->
         ("trainable: fake_trainable\n", r"needs config\. `ell-tune export"),
         ("base: {}\n", r"line 1: a config file holds trainable, data, seed, artifacts, config.*A space file is for"),
         ("trainable: fake_trainable\nconfig:\n  z: 1\n", r"line 3: config\.z: there is no such field"),
-        ("trainable: fake_trainable\nconfig:\n  x: 11\n", r"line 3: config\.x: .*less than or equal to 10, got 11"),
+        ("trainable: fake_trainable\nconfig:\n  x: 11\n", r"line 3: config\.x: .*at most 10, got 11"),
         ("trainable: fake_trainable\nseed: soon\nconfig: {}\n", r"line 2: .*but got seed: 'soon'"),
     ],
 )
