@@ -45,8 +45,8 @@ def write_sample_data(num_essays: int, seed: int, out_dir: Path) -> tuple[Path, 
     """
     if num_essays < _MIN_ESSAYS:
         raise UserError(
-            f"num_essays: at least {_MIN_ESSAYS} sample essays are needed for folds that mean anything, but "
-            f"{num_essays} were asked for. Ask for {_MIN_ESSAYS} or more; 300 make a good demonstration."
+            f"--essays {num_essays}: at least {_MIN_ESSAYS} sample essays are needed, for folds that mean anything. "
+            f"Ask for {_MIN_ESSAYS} or more; 300 make a good demonstration."
         )
     # Even numbers are train essays, odd ones test essays: no two share an id or a random stream.
     train = [_write_essay(seed, 2 * index) for index in range(num_essays)]

@@ -118,7 +118,7 @@ def test_leaderboard_and_report_for_people(run: Run, study_dir: Path, tmp_path: 
         (["search", "{space}", "--train", "{tmp}/none.csv", "--study", "{tmp}/s"], r"none.csv: there is no such file"),
         (
             ["search", "{space}", "--train", "{csv}", "--study", "{tmp}/s", "--set", "x=11"],
-            r"with --set x=11.*x: .*less than or equal to 10, got 11",
+            r"with --set x=11.*x: .*at most 10, got 11",
         ),
         *(
             (
@@ -140,7 +140,11 @@ def test_leaderboard_and_report_for_people(run: Run, study_dir: Path, tmp_path: 
             r"train.csv: .*30",
         ),
         (["retrain", "{space}", "--train", "{csv}", "--out", "{tmp}/m"], r"A space file is for `ell-tune search`"),
-        (["sample-data", "--essays", "3", "--seed", "1", "--out", "{tmp}/d"], r"3"),
+        (["sample-data", "--essays", "3", "--seed", "1", "--out", "{tmp}/d"], r"--essays 3: at least 20"),
+        (
+            ["sample-data", "--essays", "21", "--seed", "1", "--out", "{tmp}"],
+            r"train.csv: .* never replaces other data",
+        ),
     ],
 )
 def test_a_users_mistake_is_one_paragraph_exit_code_2_and_nothing_written(
@@ -241,7 +245,7 @@ def test_a_study_goes_on_with_an_edited_space_but_only_with_its_own_essays(
     code, _, err = run("search", space, *train, "--trials", 4, "--set", "study.seed=7")
     assert code == 2 and "but not with another study.seed" in err
     code, _, err = run("search", space, *train, "--trials", 4, "--set", "y=9")
-    assert code == 2 and "less than or equal to 5" in err
+    assert code == 2 and "at most 5, got 9" in err
     train[1] = tmp_path / "b" / "train.csv"
     code, _, err = run("search", space, *train, "--trials", 4)
     assert code == 2 and "a study goes on with the essays that it began with" in err

@@ -122,7 +122,7 @@ def test_never_replaces_other_data(tmp_path: Path) -> None:
 
 
 def test_refuses_too_few_essays_and_a_file_as_directory(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="at least 20 sample essays are needed .* but 19 were asked for"):
+    with pytest.raises(UserError, match=r"^--essays 19: at least 20 sample essays are needed, .* Ask for 20 or more"):
         write_sample_data(19, 0, tmp_path)
     path = tmp_path / "file"
     path.touch()
