@@ -89,6 +89,8 @@ def load_yaml(path: Path) -> YamlSource:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such YAML file. Shipped spaces lie in search_spaces/.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: a YAML file is needed, but this is a directory. Name the file in it.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: a YAML file in UTF-8 is needed, but it cannot be read: {error}.") from None
     try:
