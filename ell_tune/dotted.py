@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 _NEAR = 0.6  # the least likeness of what a word may have meant
-_AS_NEAR = 0.1  # by how much less alike the others may be than the nearest
+_AS_NEAR = 0.05  # by how much less alike the others may be than the nearest
 
 
 def get_at(nested: Mapping[str, Any], path: str) -> Any:

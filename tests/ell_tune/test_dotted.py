@@ -227,3 +227,4 @@ def test_names_the_nearest_first_and_at_most_three() -> None:
     choices = [f"{section}.num_layers" for section in ("second.backbone", "backbone", "freeze", "reinit")]
     sentence = "Did you mean freeze.num_layers or reinit.num_layers or backbone.num_layers?"
     assert nearest("num_layers", choices) == sentence
+    assert nearest("backbone.num_layer", choices) == "Did you mean backbone.num_layers?"
