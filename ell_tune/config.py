@@ -137,6 +137,8 @@ def _reason(
             return f"a mapping with a `name` is needed (`{{name: ...}}`, one of {', '.join(names)}), got {found!r}."
         case "model_type" if owners:
             return f"a mapping of {', '.join(owners[0].model_fields)} is needed, got {found!r}."
+        case "finite_number":
+            return f"must be a finite number, got {found!r}."
         case _:
             values = "" if info is None else _in_words(info)
             rule = f"must be {values}" if values else error["msg"][0].lower() + error["msg"][1:]

@@ -16,7 +16,7 @@ class Mean(StrictConfig):
 class Lstm(StrictConfig):
     name: Literal["lstm"] = "lstm"
     size: int = Field(128, ge=1, le=512)
-    mean: float = Field(0.0, le=1)  # called like the other alternative's tag
+    mean: float = Field(0.0, le=1, allow_inf_nan=False)  # called like the other alternative's tag
 
 
 class Swa(StrictConfig):
@@ -132,6 +132,11 @@ def test_a_config_cannot_be_changed() -> None:
             {"pooling": {"name": "lstm", "mean": 2.0}},
             "pooling.mean",
             "pooling.mean: must be a number, at most 1, got 2.0.",
+        ),
+        (
+            {"pooling": {"name": "lstm", "mean": float("nan")}},
+            "pooling.mean",
+            "pooling.mean: must be a finite number, got nan.",
         ),
         ({"pooling": {"name": "lstmm"}}, "pooling", "pooling: `name` must be one of 'mean', 'lstm', got 'lstmm'."),
         (
