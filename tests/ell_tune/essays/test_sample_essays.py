@@ -127,7 +127,9 @@ def test_refuses_too_few_essays_and_a_file_as_directory(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
     for out_dir in (path, path / "inside"):
-        with pytest.raises(UserError, match="a directory for the sample data is needed, but this is a file"):
+        with pytest.raises(
+            UserError, match=r"a folder is needed, but this is a file, or lies in one\. Give another --out"
+        ):
             write_sample_data(20, 0, out_dir)
     assert path.read_bytes() == b""
 

@@ -47,6 +47,11 @@ def test_more_than_there_are_is_refused(finished: Study) -> None:
         best_complete(finished, 7)
 
 
+def test_a_file_in_the_folders_place_is_refused(finished: Study) -> None:
+    with pytest.raises(UserError, match=r"study\.json: a folder is needed, but this is a file"):
+        export(finished, best_complete(finished, 1), finished.study_dir / "study.json")
+
+
 def test_a_study_without_a_cost_has_no_front(finished: Study, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--front: only a search by the sampler `nsga2` has a front"):
         best_complete(finished, None)
