@@ -1,9 +1,10 @@
 """Strict configs: the base class of every `Config`, the type helpers that YAML files need, and clear errors."""
 
 import operator
+import types
 from collections.abc import Mapping
 from functools import reduce
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -12,6 +13,16 @@ from pydantic_core import ErrorDetails
 from ell_tune.dotted import component_models, field_paths, nearest
 
 ConfigT = TypeVar("ConfigT", bound="StrictConfig")
+
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    list: "a list",
+    dict: "a mapping",
+}
+_LIMITS = {"gt": "above", "ge": "at least", "le": "at most", "lt": "below", "min_length": "of length at least"}
 
 
 class StrictConfig(BaseModel):
@@ -72,8 +83,8 @@ def validate(config: type[ConfigT], values: Any) -> ConfigT:
         return config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        path, owners = _locate(config, first["loc"])
-        raise InvalidConfig(path, _reason(config, path, owners, first), error.error_count()) from None
+        path, owners, info = _locate(config, first["loc"])
+        raise InvalidConfig(path, _reason(config, path, owners, info, first), error.error_count()) from None
 
 
 class InvalidConfig(ValueError):
@@ -85,14 +96,15 @@ class InvalidConfig(ValueError):
         super().__init__(f"{path + ': ' if path else ''}{reason}{more}")
 
 
-def _locate(config: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, list[type[BaseModel]]]:
-    """pydantic's location as a dotted path, and the configs that what stands there belongs to, or consists of.
+def _locate(config: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, list[type[BaseModel]], FieldInfo | None]:
+    """pydantic's location as a dotted path, the configs that what is there belongs to, or consists of, and its field.
 
     After a choice of several components pydantic names the one chosen, which is no part of the path.
     """
     models: list[type[BaseModel]] = [config]
     owners = models
     parts: list[str] = []
+    info = None
     for part in loc:
         if len(models) > 1:
             models = [model for model in models if part in get_args(model.model_fields["name"].annotation)]
@@ -101,10 +113,12 @@ def _locate(config: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, l
         owners = models
         info = models[0].model_fields.get(str(part)) if models else None
         models = [] if info is None else component_models(info.annotation)
-    return ".".join(parts), models or owners
+    return ".".join(parts), models or owners, info
 
 
-def _reason(config: type[BaseModel], path: str, owners: list[type[BaseModel]], error: ErrorDetails) -> str:
+def _reason(
+    config: type[BaseModel], path: str, owners: list[type[BaseModel]], info: FieldInfo | None, error: ErrorDetails
+) -> str:
     found = error["input"]
     match error["type"]:
         case "extra_forbidden" if owners:
@@ -123,6 +137,34 @@ def _reason(config: type[BaseModel], path: str, owners: list[type[BaseModel]], e
             return f"a mapping with a `name` is needed (`{{name: ...}}`, one of {', '.join(names)}), got {found!r}."
         case "model_type" if owners:
             return f"a mapping of {', '.join(owners[0].model_fields)} is needed, got {found!r}."
+        case "finite_number":
+            return f"must be a finite number, got {found!r}."
         case _:
-            rule = error["msg"][0].lower() + error["msg"][1:]
+            values = "" if info is None else _in_words(info)
+            rule = f"must be {values}" if values else error["msg"][0].lower() + error["msg"][1:]
             return f"{rule}, got {found!r}."
+
+
+def _in_words(info: FieldInfo) -> str:
+    """The values that a plain field takes; empty where a type among them has no words here."""
+    is_union = get_origin(info.annotation) in (Union, types.UnionType)
+    kinds = get_args(info.annotation) if is_union else (info.annotation,)
+    takes_off = any(getattr(rule, "func", None) is _off_to_none for rule in info.metadata)
+    words = [_kind_in_words(kind, null="off" if takes_off else "null") for kind in reversed(kinds)]
+    limits = [
+        f"{word} {getattr(rule, name)}"
+        for rule in info.metadata
+        for name, word in _LIMITS.items()
+        if hasattr(rule, name)
+    ]
+    if not all(words):
+        return ""
+    return " or ".join(words) + (f", {' and '.join(limits)}" if limits else "")
+
+
+def _kind_in_words(kind: Any, null: str) -> str:
+    if kind is types.NoneType:
+        return null
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(kind)))
+    return _KINDS.get(get_origin(kind) or kind, "")

@@ -3,10 +3,13 @@
 import types
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from typing import Any, get_args
 
 from pydantic import BaseModel
+
+_NEAR = 0.6  # the least likeness of what a word may have meant
+_AS_NEAR = 0.05  # by how much less alike the others may be than the nearest
 
 
 def get_at(nested: Mapping[str, Any], path: str) -> Any:
@@ -126,9 +129,15 @@ def field_paths(config: type[BaseModel], prefix: str = "") -> list[str]:
 
 def nearest(word: str, choices: list[str], shown: list[str] | None = None) -> str:
     """A sentence that names what `word` may have meant, or every choice (the `shown` ones) where nothing is near."""
-    near = get_close_matches(word, choices, n=3, cutoff=0.5)
-    if not near:  # the last part alone may be right: `lr` for `optimizer.lr`
-        near = [choice for choice in choices if choice.rsplit(".", 1)[-1] == word.rsplit(".", 1)[-1]][:3]
+    likeness = {choice: _likeness(word, choice) for choice in choices}
+    least = max(_NEAR, max(likeness.values(), default=0.0) - _AS_NEAR)
+    near = sorted((choice for choice in likeness if likeness[choice] >= least), key=lambda choice: -likeness[choice])
     if near:
-        return f"Did you mean {' or '.join(near)}?"
+        return f"Did you mean {' or '.join(near[:3])}?"
     return f"The choices are {', '.join(shown or choices)}."
+
+
+def _likeness(word: str, choice: str) -> float:
+    """How alike two paths are, from 0 to 1: as a whole, and in their last parts, for `lr` may mean `optimizer.lr`."""
+    pairs = [(word, choice), (word.rpartition(".")[2], choice.rpartition(".")[2])]
+    return sum(SequenceMatcher(None, *pair).ratio() for pair in pairs) / 2

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 EXIT_CODE = 130
-HOW_TO_GO_ON = "Interrupted. The same command goes on from where this one stopped."
+HOW_TO_GO_ON = "Interrupted. The same command goes on with a search or retraining that had begun; all else starts over."
 
 
 @contextmanager

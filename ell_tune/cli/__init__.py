@@ -1,7 +1,7 @@
 """The `ell-tune` command. Each verb checks its words, calls one function, and prints what came of it.
 
 Exit code 0: done. 1: a bug of ours or of a trainable, with a traceback. 2: a user's mistake, with one paragraph.
-130: interrupted; the message says how to go on.
+130: interrupted (Ctrl-C, SIGTERM); what had begun is kept.
 
 Heavy imports (Ray, torch) stay inside the verbs that need them, so that `--help` and the readers are quick.
 """

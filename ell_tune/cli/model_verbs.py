@@ -105,7 +105,7 @@ def score(
 
 @app.command("sample-data")
 def sample_data(
-    essays: Annotated[int, typer.Option(help="Scored essays to invent.")],
+    essays: Annotated[int, typer.Option(help="Scored essays to invent, at least 20.")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for train.csv and test.csv.")],
 ) -> None:

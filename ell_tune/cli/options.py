@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from ell_tune.errors import UserError
+from ell_tune.spaces.yaml_source import parse_setting
 
 if TYPE_CHECKING:
     from ell_tune.models.pseudo_labels import PseudoEssays
@@ -18,7 +19,21 @@ _SIZE_UNITS = ("B", "KB", "MB", "GB", "TB")
 out_console = Console()
 err_console = Console(stderr=True)
 
+
+def _well_formed(settings: list[str] | None) -> list[str] | None:
+    """Refuses a setting that is no PATH=VALUE before the seconds of imports that its path is looked up with."""
+    for setting in settings or []:
+        parse_setting(setting)
+    return settings
+
+
 TrainOption = Annotated[Path, typer.Option("--train", help="CSV of scored essays.", metavar="TRAIN.csv")]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="PATH=VALUE", callback=_well_formed, help="Fix a field; may be given more than once."
+    ),
+]
 CpusOption = Annotated[float, typer.Option(min=0.1, help="CPUs, and with them threads, of each trial.")]
 GpusOption = Annotated[
     float | None, typer.Option(min=0.0, help="GPUs of each trial; 0.5 puts two on one. Default: 1 where there are any.")

@@ -17,6 +17,7 @@ from ell_tune.cli.options import (
     JsonOption,
     PseudoModelOption,
     PseudoOption,
+    SettingsOption,
     TrainOption,
     bytes_of,
     out_console,
@@ -55,9 +56,7 @@ def search(
             help="Disk for the study: 500MB, 20GB. The best trials keep their weights, as many as fit. Default: none.",
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Fix a field; may be given more than once.")
-    ] = None,
+    settings: SettingsOption = None,
     pseudo: PseudoOption = None,
     pseudo_model: PseudoModelOption = None,
     cpus_per_trial: CpusOption = 1.0,

@@ -26,10 +26,11 @@ class CsvTable:
         return [row[index] for row in self.rows]
 
     def require(self, names: Sequence[str], advice: str) -> None:
-        """Raises UserError unless each of these columns is there exactly once; it names the nearest ones."""
+        """Raises UserError unless each of these columns is there exactly once; it names the nearest of the others."""
         missing = [name for name in names if name not in self.columns]
         if missing:
-            lacks = ", ".join(f"{name!r}{self._nearest(name)}" for name in missing)
+            spare = [column for column in self.columns if column not in names]
+            lacks = ", ".join(f"{name!r}{_nearest(name, spare)}" for name in missing)
             raise UserError(
                 f"{self.path}: the columns {', '.join(names)} are needed (spelled exactly so), but the file "
                 f"lacks {lacks}. Its header has: {', '.join(map(shown, self.columns))}. {advice}"
@@ -41,10 +42,11 @@ class CsvTable:
                 f"{self.columns.count(repeated[0])} times. Rename or remove the columns that are not meant."
             )
 
-    def _nearest(self, name: str) -> str:
-        by_folded_name = {column.casefold(): column for column in self.columns}
-        nearest = get_close_matches(name.casefold(), by_folded_name, n=1)
-        return f" (nearest: {by_folded_name[nearest[0]]!r})" if nearest else ""
+
+def _nearest(name: str, columns: Sequence[str]) -> str:
+    by_folded_name = {column.casefold(): column for column in columns}
+    nearest = get_close_matches(name.casefold(), by_folded_name, n=1)
+    return f" (nearest: {by_folded_name[nearest[0]]!r})" if nearest else ""
 
 
 def shown(cell: str) -> str:
@@ -72,10 +74,12 @@ def read_csv(path: Path) -> CsvTable:
     _refuse_other_separator(path, text)
     records = _parse(path, text)
     if not records:
-        raise UserError(f"{path}: a header and one row per essay are needed, but the file is empty.")
+        raise UserError(
+            f"{path}: a header and one row per essay are needed, but the file is empty. Give one with essays."
+        )
     header, *rows = records
     if not rows:
-        raise UserError(f"{path}: one row per essay is needed, but the file has only a header.")
+        raise UserError(f"{path}: one row per essay is needed, but the file has only a header. Add the essays.")
     ragged = [f"row {row} has {len(cells)}" for row, cells in enumerate(rows, start=1) if len(cells) != len(header)]
     if ragged:
         raise UserError(

@@ -18,7 +18,7 @@ from ell_tune.errors import UserError
 from ell_tune.essays import sample_language as language
 from ell_tune.essays.csv_table import to_csv
 from ell_tune.essays.data import FB3_TARGETS, DataConfig
-from ell_tune.files.atomic import write_whole
+from ell_tune.files.atomic import make_folder, write_whole
 
 _MIN_ESSAYS = 20
 
@@ -45,8 +45,8 @@ def write_sample_data(num_essays: int, seed: int, out_dir: Path) -> tuple[Path, 
     """
     if num_essays < _MIN_ESSAYS:
         raise UserError(
-            f"num_essays: at least {_MIN_ESSAYS} sample essays are needed for folds that mean anything, but "
-            f"{num_essays} were asked for. Ask for {_MIN_ESSAYS} or more; 300 make a good demonstration."
+            f"--essays {num_essays}: at least {_MIN_ESSAYS} sample essays are needed, for folds that mean anything. "
+            f"Ask for {_MIN_ESSAYS} or more; 300 make a good demonstration."
         )
     # Even numbers are train essays, odd ones test essays: no two share an id or a random stream.
     train = [_write_essay(seed, 2 * index) for index in range(num_essays)]
@@ -57,7 +57,7 @@ def write_sample_data(num_essays: int, seed: int, out_dir: Path) -> tuple[Path, 
         out_dir / "train.csv": to_csv([*columns, *data.targets], ([e.id, e.text, *e.scores] for e in train)),
         out_dir / "test.csv": to_csv(columns, ([e.id, e.text] for e in test)),
     }
-    _make_directory(out_dir)
+    make_folder(out_dir)
     for path, text in content.items():
         _refuse_to_replace(path, text)
     for path, text in content.items():
@@ -66,22 +66,11 @@ def write_sample_data(num_essays: int, seed: int, out_dir: Path) -> tuple[Path, 
     return train_path, test_path
 
 
-def _make_directory(out_dir: Path) -> None:
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(
-            f"{out_dir}: a directory for the sample data is needed, but this is a file, or lies in one. Name another."
-        ) from None
-    except OSError as error:
-        raise UserError(f"{out_dir}: the directory cannot be made: {error.strerror}.") from None
-
-
 def _refuse_to_replace(path: Path, text: str) -> None:
     if path.exists() and (not path.is_file() or path.read_bytes() != text.encode()):
         raise UserError(
             f"{path}: sample data never replaces other data, but this exists and is not the same sample. "
-            f"Name another directory, or remove it first."
+            f"Give another --out, or remove it first."
         )
 
 

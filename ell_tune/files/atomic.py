@@ -45,6 +45,22 @@ def write_whole(path: Path, text: str) -> None:
         ) from None
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder to write into, with its parents, where it is not there yet.
+
+    Raises:
+        UserError: `path` is a file, lies in one, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(
+            f"{path}: a folder is needed, but this is a file, or lies in one. Give another --out."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: the folder cannot be made: {error.strerror}. Give another --out.") from None
+
+
 @contextmanager
 def whole_folder(path: Path, place: Path) -> Iterator[Path]:
     """A new folder to fill, which becomes `path` (an empty folder or none yet) unless an error ends the block.

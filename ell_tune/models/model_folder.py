@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ell_tune.errors import UserError
+from ell_tune.errors import UserError, first_line
 from ell_tune.essays.data import DataConfig
 from ell_tune.files.atomic import write_whole
 from ell_tune.trainable import load_trainable
@@ -61,19 +61,39 @@ def load_model(model_dir: Path) -> Model:
     """Reads `model.json`.
 
     Raises:
-        UserError: no model folder, an unfinished one, or one of another format.
+        UserError: no model folder, an unfinished or damaged one, or one of another format.
     """
     path = model_dir / "model.json"
     if not path.is_file():
-        unfinished = (model_dir / "members").is_dir()
         raise UserError(
             f"{model_dir}: a model folder is needed, as `ell-tune retrain ... --out MODEL_DIR` makes it, but "
-            + (
-                "its retraining has not finished: run the same `ell-tune retrain` again, it goes on."
-                if unfinished
-                else "there is no model.json in it."
-            )
+            f"{_what_is_there(model_dir)}."
         )
+    try:
+        model = _read(path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: a file that ell-tune wrote is needed, but this one is damaged or another's "
+            f"({type(error).__name__}: {first_line(error)}). Give another folder, or retrain into it again."
+        ) from None
+    lacking = [member.name for member in model.members if not _weights_dir(model_dir, member).is_dir()]
+    if lacking:
+        raise UserError(
+            f"{model_dir}: the weights of every member are needed, but members/{lacking[0]}/weights is not there. "
+            f"Copy the whole folder, or retrain into it again."
+        )
+    return model
+
+
+def _what_is_there(model_dir: Path) -> str:
+    if not model_dir.is_dir():
+        return "this is a file" if model_dir.exists() else "there is no such folder"
+    if (model_dir / "members").is_dir():
+        return "its retraining has not finished: run the same `ell-tune retrain` again, it goes on"
+    return "there is no model.json in it"
+
+
+def _read(path: Path) -> Model:
     content = json.loads(path.read_text(encoding="utf-8"))
     if content["format"] != _FORMAT:
         raise UserError(
@@ -88,6 +108,10 @@ def load_model(model_dir: Path) -> Model:
     )
 
 
+def _weights_dir(model_dir: Path, member: Member) -> Path:
+    return model_dir / "members" / member.name / "weights"
+
+
 def predict(model_dir: Path, model: Model, texts: list[str]) -> NDArray[np.float64]:
     """The mean of all members' scores for each essay, clipped to the score range: [num_essays, num_targets]."""
     return np.clip(mean_scores(model_dir, model.members, model.data, texts), model.data.min_score, model.data.max_score)
@@ -97,6 +121,5 @@ def mean_scores(model_dir: Path, members: Sequence[Member], data: DataConfig, te
     """The mean of some members' scores for each essay, unclipped: [num_essays, num_targets]."""
     total = np.zeros((len(texts), len(data.targets)))
     for member in members:
-        weights_dir = model_dir / "members" / member.name / "weights"
-        total += load_trainable(member.trainable).predict(weights_dir, texts)
+        total += load_trainable(member.trainable).predict(_weights_dir(model_dir, member), texts)
     return total / len(members)

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from math import floor
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import ray
 from ray import cloudpickle, tune
-from ray.actor import ActorHandle
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
@@ -58,7 +57,7 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
         Interrupted: SIGINT or SIGTERM; jobs in flight were ended at once.
     """
     run = _Run(source)
-    prepared_essays = _start_actor(PreparedEssays, workload.trainable_name, list(essays))
+    prepared_essays = PreparedEssays(workload.trainable_name, essays)
     with tempfile.TemporaryDirectory(prefix="ell-tune-ray-") as scratch, _interrupts(run):
         tuner = tune.Tuner(
             tune.with_resources(
@@ -88,15 +87,9 @@ def run_jobs(source: JobSource, workload: Workload, essays: Sequence[str], resou
             ),
         )
         tuner.fit()
-    ray.kill(prepared_essays)
+    prepared_essays.close()
     if run.error is not None:
         raise run.error
-
-
-def _start_actor(actor_class: type, *arguments: Any) -> ActorHandle[Any]:
-    """An actor that takes no CPU from the trials, and starts again if its process or its node dies."""
-    remote_class: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(actor_class)
-    return cast(ActorHandle[Any], remote_class.remote(*arguments))
 
 
 class _Run:

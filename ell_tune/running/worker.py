@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 from numpy.typing import NDArray
 from ray import tune
 from ray._raylet import setproctitle  # type: ignore[attr-defined]  # compiled
-from ray.actor import ActorHandle
 
-from ell_tune.config import InvalidConfig, StrictConfig, validate
+from ell_tune.config import InvalidConfig, validate
 from ell_tune.errors import BadConfig, UserError, first_line
 from ell_tune.essays.data import DataConfig, Essays
 from ell_tune.essays.folds import Folds
@@ -26,6 +24,7 @@ from ell_tune.files.artifacts import RESULT_ITEM, WEIGHTS_ITEM, ArtifactFolder, 
 from ell_tune.files.disk import needs_to_write
 from ell_tune.running.jobs import Job
 from ell_tune.running.peak_memory import forget_peak, peak_memory
+from ell_tune.running.prepared_essays import PreparedEssays
 from ell_tune.trainable import FoldData, FoldResult, Progress, load_trainable
 
 
@@ -83,7 +82,7 @@ class Workload:
         )
 
 
-def run_job(job: Job, workload: Workload, prepared_essays: ActorHandle, num_threads: int) -> None:
+def run_job(job: Job, workload: Workload, prepared_essays: PreparedEssays, num_threads: int) -> None:
     """What Ray Tune runs for every trial. Everything is told by `tune.report`.
 
     The last report holds `end`: `complete`, `failed` (a bad config), `user_error` or `bug`. Nothing that a trainable
@@ -115,14 +114,14 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
-def _fit(job: Job, workload: Workload, prepared_essays: ActorHandle) -> float:
+def _fit(job: Job, workload: Workload, prepared_essays: PreparedEssays) -> float:
     folder = ArtifactFolder(workload.artifacts, job.name)
     score = _score_before(folder, job)
     if score is not None:
         return score
     trainable = load_trainable(workload.trainable_name)
     config = validate(trainable.Config, job.config)
-    fold_data = workload.fold_data(job, _prepared(prepared_essays, trainable.preparation(config)))
+    fold_data = workload.fold_data(job, prepared_essays.get(trainable.preparation(config)))
     with tempfile.TemporaryDirectory(prefix="ell-tune-") as scratch:
         checkpoints = FitCheckpoints(folder, Path(scratch))
         with needs_to_write(Path(scratch)):  # its weights so far
@@ -149,13 +148,6 @@ def _identity(job: Job) -> dict[str, Any]:
     """What sets a job apart from others of its name, as JSON gives it back."""
     identity: dict[str, Any] = json.loads(json.dumps({"fold": job.fold, "seed": job.seed, "config": job.config}))
     return identity
-
-
-def _prepared(prepared_essays: ActorHandle, preparation: StrictConfig) -> Any:
-    try:
-        return ray.get(ray.get(prepared_essays.get.remote(preparation)))
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None  # so that a UserError of `prepare` is told as one
 
 
 class _Reporter:

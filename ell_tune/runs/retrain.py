@@ -20,6 +20,7 @@ from ell_tune.essays.data import Essays, check_enough_for_folds, read_labelled, 
 from ell_tune.essays.folds import Folds, make_folds, save_folds
 from ell_tune.essays.metrics import mcrmse, rmse_per_target
 from ell_tune.files.artifacts import RESULT_ITEM, WEIGHTS_ITEM, ArtifactFolder
+from ell_tune.files.atomic import make_folder
 from ell_tune.models.model_folder import Member, Model, save_model
 from ell_tune.models.pseudo_labels import PseudoEssays, PseudoRequest, check_pseudo
 from ell_tune.running.engine import Resources, run_jobs
@@ -149,7 +150,7 @@ def retrain(plan: Retraining, resources: Resources, display: Display) -> Model:
         Interrupted: by Ctrl-C or SIGTERM; the same call goes on.
         TrainableBug: see `ell_tune.running.engine.run_jobs`.
     """
-    (plan.model_dir / "members").mkdir(parents=True, exist_ok=True)
+    make_folder(plan.model_dir / "members")
     (plan.model_dir / "model.json").unlink(missing_ok=True)
     save_folds(plan.model_dir / "folds.csv", plan.essays, plan.folds)
     jobs = _jobs(plan)

@@ -5,13 +5,12 @@ from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from ell_tune.dotted import expand, field_paths, get_at, merged, nearest, set_at
 from ell_tune.errors import UserError
 from ell_tune.spaces.domain_clauses import is_under
-from ell_tune.spaces.yaml_source import YamlPath, YamlSource, parse_yaml_value, split_keys
+from ell_tune.spaces.yaml_source import YamlPath, YamlSource, parse_setting, split_keys
 
 _SECTIONS = ("trainable", "data", "study", "tracking", "base", "search", "enqueue")
 
@@ -79,7 +78,7 @@ class SpaceDocument:
         Raises:
             UserError: no PATH=VALUE, or no such path; or a section would be of the wrong kind.
         """
-        path, value = _parsed(setting)
+        path, value = parse_setting(setting)
         _check_path(path.removeprefix("base."), setting, models)
         section, _, rest = path.partition(".")
         if section == "base" or section not in models:
@@ -141,16 +140,3 @@ def _check_path(path: str, setting: str, models: Mapping[str, type[BaseModel]]) 
     children = [other for other in known if other.rpartition(".")[0] == ancestor]
     if ancestor != path and children:  # without children it is a plain value, which may be a mapping of any keys
         raise UserError(f"--set {setting}: there is no field {path}. {nearest(path, known, children)}")
-
-
-def _parsed(setting: str) -> tuple[str, Any]:
-    path, equals, text = setting.partition("=")
-    if not equals or not all(path.strip().split(".")):
-        raise UserError(f"--set takes PATH=VALUE, for example --set training.num_epochs=2, but got {setting!r}.")
-    try:
-        return path.strip(), parse_yaml_value(text)
-    except yaml.YAMLError as error:
-        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error)
-        raise UserError(
-            f"--set {setting}: the part after '=' must be a YAML value, but {text!r} is none: {problem}."
-        ) from None

@@ -57,8 +57,26 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml_value(text: str) -> Any:
-    """Reads one YAML value, as `--set PATH=VALUE` takes it. Raises `yaml.YAMLError`."""
+    """Reads one YAML value. Raises `yaml.YAMLError`."""
     return _parse(text)[0]
+
+
+def parse_setting(setting: str) -> tuple[str, Any]:
+    """The path and the value of a `--set PATH=VALUE`.
+
+    Raises:
+        UserError: it has no such form, or its value is no YAML.
+    """
+    path, equals, text = setting.partition("=")
+    if not equals or not all(path.strip().split(".")):
+        raise UserError(f"--set takes PATH=VALUE, for example --set training.num_epochs=2, but got {setting!r}.")
+    try:
+        return path.strip(), parse_yaml_value(text)
+    except yaml.YAMLError as error:
+        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error)
+        raise UserError(
+            f"--set {setting}: the part after '=' must be a YAML value, but {text!r} is none: {problem}."
+        ) from None
 
 
 def load_yaml(path: Path) -> YamlSource:
@@ -71,6 +89,8 @@ def load_yaml(path: Path) -> YamlSource:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such YAML file. Shipped spaces lie in search_spaces/.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: a YAML file is needed, but this is a directory. Name the file in it.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: a YAML file in UTF-8 is needed, but it cannot be read: {error}.") from None
     try:

@@ -11,7 +11,7 @@ from ell_tune.config import InvalidConfig, StrictConfig, validate
 from ell_tune.dotted import expand
 from ell_tune.errors import UserError
 from ell_tune.essays.data import DataConfig
-from ell_tune.files.atomic import write_whole
+from ell_tune.files.atomic import make_folder, write_whole
 from ell_tune.spaces.yaml_source import load_yaml
 from ell_tune.studies.study import Study
 from ell_tune.trainable import load_trainable
@@ -58,16 +58,10 @@ def export(study: Study, trials: Sequence[TrialRecord], out_dir: Path) -> list[P
     """Writes the configs of trials, the best first, as `RANK-trial-NNNN.yaml`.
 
     Raises:
-        UserError: there can be no such folder, or no file in it.
+        UserError: `out_dir` is a file, or cannot be written.
     """
     document, searched = study.manifest["document"], study.manifest["provenance"]
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{out_dir}: a folder for the configs is needed, but it cannot be made "
-            f"({(error.strerror or str(error)).lower()}). Give another --out."
-        ) from None
+    make_folder(out_dir)
     paths = []
     for rank, trial in enumerate(trials):
         content = {

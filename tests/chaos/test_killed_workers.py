@@ -75,7 +75,7 @@ def test_the_process_that_prepares_the_essays_is_started_again(tmp_path: Path, r
     searches = Searches(tmp_path, ray_address, **slow_steps(trace))
     with searches.start(3, "--max-concurrent", 1) as search:
         assert search.wait_until(lambda: num_scores(searches.study_dir, 0) >= 1), search.ended()
-        [pid] = [pid for pid, title in processes_below(os.getpid()).items() if title.startswith("ray::PreparedEssays")]
+        [pid] = [pid for pid, title in processes_below(os.getpid()).items() if title.startswith("ray::EssayPreparer")]
         os.kill(pid, signal.SIGKILL)
         kill_worker(search, trace, 1, after_scores=1)  # its successor asks for the essays anew
         ended = search.ended()

@@ -1,5 +1,7 @@
-"""The reading of sizes and scores; times are tested with the command."""
+"""The reading of sizes, scores and settings; times are tested with the command."""
 
+import subprocess
+import sys
 from math import inf, nan
 
 import pytest
@@ -30,3 +32,15 @@ def test_scores() -> None:
 def test_what_is_no_score_is_refused(score: float) -> None:
     with pytest.raises(UserError, match=rf"^--target-score takes a score such as 0.45, but got {score}\.$"):
         score_of("--target-score", score)
+
+
+@pytest.mark.parametrize("setting", ["evaluations", "=2", "a..b=2", "x=[1"])
+def test_a_setting_without_its_form_is_refused_before_the_heavy_imports(setting: str) -> None:
+    code = (
+        "import sys; from ell_tune.cli import app; sys.argv[1:1] = ['search', 'space.yaml', '--set']\n"
+        "try: app()\n"
+        "except Exception as error: print(error, sorted({'ray', 'optuna', 'torch'} & sys.modules.keys()))"
+    )
+    words = [sys.executable, "-c", code, setting, "--train", "train.csv", "--study", "study"]
+    out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert out.startswith("--set ") and out.endswith(". []\n")

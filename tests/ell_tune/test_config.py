@@ -16,7 +16,7 @@ class Mean(StrictConfig):
 class Lstm(StrictConfig):
     name: Literal["lstm"] = "lstm"
     size: int = Field(128, ge=1, le=512)
-    mean: float = Field(0.0, le=1)  # called like the other alternative's tag
+    mean: float = Field(0.0, le=1, allow_inf_nan=False)  # called like the other alternative's tag
 
 
 class Swa(StrictConfig):
@@ -84,7 +84,9 @@ def test_without_a_name_a_mapping_means_the_default_variant(values: Any, pooling
 def test_what_the_default_variant_lacks_needs_a_name() -> None:
     with pytest.raises(InvalidConfig, match=r"one of mean, lstm\), got \{'siz': 2\}"):
         validate(Trained, {"pooling": {"siz": 2}})
-    with pytest.raises(InvalidConfig, match=r"^pooling.size: input should be less than or equal to 512, got 513"):
+    with pytest.raises(
+        InvalidConfig, match=r"^pooling.size: must be a whole number, at least 1 and at most 512, got 513"
+    ):
         validate(Trained, {"pooling": {"size": 513}})
 
 
@@ -124,12 +126,17 @@ def test_a_config_cannot_be_changed() -> None:
         (
             {"pooling": {"name": "lstm", "size": 513}},
             "pooling.size",
-            "pooling.size: input should be less than or equal to 512, got 513.",
+            "pooling.size: must be a whole number, at least 1 and at most 512, got 513.",
         ),
         (
             {"pooling": {"name": "lstm", "mean": 2.0}},
             "pooling.mean",
-            "pooling.mean: input should be less than or equal to 1, got 2.0.",
+            "pooling.mean: must be a number, at most 1, got 2.0.",
+        ),
+        (
+            {"pooling": {"name": "lstm", "mean": float("nan")}},
+            "pooling.mean",
+            "pooling.mean: must be a finite number, got nan.",
         ),
         ({"pooling": {"name": "lstmm"}}, "pooling", "pooling: `name` must be one of 'mean', 'lstm', got 'lstmm'."),
         (
@@ -148,20 +155,28 @@ def test_a_config_cannot_be_changed() -> None:
             "second: a mapping with a `name` is needed (`{name: ...}`, one of mean, lstm), got True.",
         ),
         ({"swa": True}, "swa", "swa: a mapping of start_frac, factor is needed, got True."),
-        ({"swa": {"factor": 0.0}}, "swa.factor", "swa.factor: input should be greater than 0, got 0.0."),
-        ({"training": {"batch": 2.0}}, "training.batch", "training.batch: input should be a valid integer, got 2.0."),
-        ({"training": {"batch": True}}, "training.batch", "training.batch: input should be a valid integer, got True."),
+        ({"swa": {"factor": 0.0}}, "swa.factor", "swa.factor: must be off or a number, above 0, got 0.0."),
+        (
+            {"training": {"batch": 2.0}},
+            "training.batch",
+            "training.batch: must be a whole number, at least 1, got 2.0.",
+        ),
+        (
+            {"training": {"batch": True}},
+            "training.batch",
+            "training.batch: must be a whole number, at least 1, got True.",
+        ),
         (
             {"training": {"batch": 2, "micro_batch": 4}},
             "training",
             "training: micro_batch must be at most batch, got 4 and 2.",
         ),
-        ({"loss": "l2"}, "loss", "loss: input should be 'mse' or 'l1', got 'l2'."),
+        ({"loss": "l2"}, "loss", "loss: must be one of 'mse', 'l1', got 'l2'."),
         ([], "", "a mapping of pooling, second, swa, training, loss is needed, got []."),
         (
             {"loss": "l2", "swa": {"start_frac": 2.0}},
             "swa.start_frac",
-            "swa.start_frac: input should be less than or equal to 1, got 2.0. (the first of 2 errors)",
+            "swa.start_frac: must be a number, at least 0 and at most 1, got 2.0. (the first of 2 errors)",
         ),
     ],
 )
@@ -181,5 +196,5 @@ def test_a_default_outside_its_range_is_a_bug_that_shows_at_once() -> None:
     class Wrong(StrictConfig):
         rate: float = Field(2.0, le=1)
 
-    with pytest.raises(InvalidConfig, match="rate: input should be less than or equal to 1, got 2.0"):
+    with pytest.raises(InvalidConfig, match="rate: must be a number, at most 1, got 2.0"):
         validate(Wrong, {})

@@ -210,8 +210,21 @@ def test_a_component_takes_the_place_of_off_and_off_of_a_component() -> None:
         ("poling", "Did you mean pooling?"),
         ("optimizer.Ir", "Did you mean optimizer.lr?"),
         ("lr", "Did you mean optimizer.lr?"),
-        ("zzzzzz", "The choices are pooling, optimizer.lr, seed."),
+        ("zzzzzz", "The choices are pooling, optimizer.lr, seed, training.num_epochs, tracking.name."),
+        # What is alike in its section alone, or much less alike than another, is not meant.
+        ("training.zzz", "The choices are pooling, optimizer.lr, seed, training.num_epochs, tracking.name."),
+        ("training.num_epoch", "Did you mean training.num_epochs?"),
+        ("num_epochs", "Did you mean training.num_epochs?"),
+        ("tracking.nam", "Did you mean tracking.name?"),
     ],
 )
 def test_names_the_nearest_choice_or_all(word: str, sentence: str) -> None:
-    assert nearest(word, ["pooling", "optimizer.lr", "seed"]) == sentence
+    choices = ["pooling", "optimizer.lr", "seed", "training.num_epochs", "tracking.name"]
+    assert nearest(word, choices) == sentence
+
+
+def test_names_the_nearest_first_and_at_most_three() -> None:
+    choices = [f"{section}.num_layers" for section in ("second.backbone", "backbone", "freeze", "reinit")]
+    sentence = "Did you mean freeze.num_layers or reinit.num_layers or backbone.num_layers?"
+    assert nearest("num_layers", choices) == sentence
+    assert nearest("backbone.num_layer", choices) == "Did you mean backbone.num_layers?"

@@ -34,5 +34,5 @@ def test_what_is_not_measured_is_neither_broken_nor_left_out_and_what_is_not_lim
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_is_above_0(limit: float) -> None:
-    with pytest.raises(InvalidConfig, match=r"peak_memory_mib: input should be greater than 0"):
+    with pytest.raises(InvalidConfig, match=r"peak_memory_mib: must be null or a number, above 0, got"):
         validate(ConstraintsConfig, {"peak_memory_mib": limit})

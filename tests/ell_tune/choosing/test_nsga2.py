@@ -203,5 +203,5 @@ def test_what_another_sampler_tried_before_an_edit_is_its_first_generation(tmp_p
 
 
 def test_a_cost_is_one_that_trials_measure() -> None:
-    with pytest.raises(InvalidConfig, match="sampler.cost: input should be 'num_parameters', 'peak_memory_mib',"):
+    with pytest.raises(InvalidConfig, match="sampler.cost: must be one of 'num_parameters', 'peak_memory_mib',"):
         validate(StudyConfig, {"sampler": {"name": "nsga2", "cost": "dollars"}})

@@ -41,9 +41,9 @@ def test_cells_stay_text_and_blank_lines_are_skipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "one row per essay are needed, but the file is empty"),
+        (b"", r"one row per essay are needed, but the file is empty\. Give one with essays\.$"),
         (b"\n\n", "the file is empty"),
-        (b"id,text\n", "the file has only a header"),
+        (b"id,text\n", r"the file has only a header\. Add the essays\.$"),
         (b"id,text\na,b\nc\nd,e,f\n", "the header, which has 2, but row 2 has 1; row 3 has 3. Put cells"),
         (b"id,text\na,b\nc,\xe9t\xe9\n", r"UTF-8, but byte 14 \(0xe9, on line 3\) is not"),
         (b"\xef\xbb\xbfid\n\xff\n", r"UTF-8, but byte 6 \(0xff, on line 2\) is not"),
@@ -89,6 +89,15 @@ def test_names_the_nearest_column(tmp_path: Path) -> None:
         "the file lacks 'text_id' (nearest: 'TEXT_ID'), 'full_text' (nearest: 'fulltext'), 'zz'. "
         "Its header has: 'TEXT_ID', 'fulltext', 'cohesion'. Rename them."
     )
+
+
+def test_never_proposes_a_column_that_is_asked_for_itself(tmp_path: Path) -> None:
+    table = read_csv(_table(tmp_path, "cohesion,convention"))
+    with pytest.raises(UserError, match=r"lacks 'conventions' \(nearest: 'convention'\)\. Its header"):
+        table.require(["cohesion", "conventions"], "")
+    table = read_csv(_table(tmp_path, "cohesion,text"))
+    with pytest.raises(UserError, match=r"lacks 'conventions'\. Its header"):
+        table.require(["cohesion", "conventions"], "")
 
 
 @pytest.mark.parametrize(

@@ -122,12 +122,14 @@ def test_never_replaces_other_data(tmp_path: Path) -> None:
 
 
 def test_refuses_too_few_essays_and_a_file_as_directory(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="at least 20 sample essays are needed .* but 19 were asked for"):
+    with pytest.raises(UserError, match=r"^--essays 19: at least 20 sample essays are needed, .* Ask for 20 or more"):
         write_sample_data(19, 0, tmp_path)
     path = tmp_path / "file"
     path.touch()
     for out_dir in (path, path / "inside"):
-        with pytest.raises(UserError, match="a directory for the sample data is needed, but this is a file"):
+        with pytest.raises(
+            UserError, match=r"a folder is needed, but this is a file, or lies in one\. Give another --out"
+        ):
             write_sample_data(20, 0, out_dir)
     assert path.read_bytes() == b""
 

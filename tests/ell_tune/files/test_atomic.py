@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ell_tune.errors import UserError
-from ell_tune.files.atomic import whole_folder, write_whole
+from ell_tune.files.atomic import make_folder, whole_folder, write_whole
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -65,3 +65,13 @@ def test_a_folder_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not empty"), whole_folder(path, place=path):
         (path / "another's").touch()
     assert os.listdir(tmp_path) == ["made"] and os.listdir(path) == ["another's"]
+
+
+def test_makes_a_folder_where_there_is_none_and_no_file_in_the_way(tmp_path: Path) -> None:
+    for _ in range(2):  # it may be there already
+        make_folder(tmp_path / "new" / "folder")
+    assert (tmp_path / "new" / "folder").is_dir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(UserError, match=f"^{path}: a folder is needed, but this is a file, or lies in one"):
+            make_folder(path)

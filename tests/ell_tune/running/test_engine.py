@@ -138,7 +138,7 @@ def test_a_bad_config_ends_its_job_alone(mixed_run: tuple[CountingSource, Path])
     source, _ = mixed_run
     assert source.heard["bad-config"] == [1] and source.heard["illegal"] == []
     assert source.ends["bad-config"] == JobEnd(EndKind.BAD_CONFIG, message="it does not fit")
-    assert source.ends["illegal"].message == "x: input should be less than or equal to 10, got 11.0."
+    assert source.ends["illegal"].message == "x: must be a number, at least -10 and at most 10, got 11.0."
     assert source.ends["last"].kind == EndKind.COMPLETE
 
 

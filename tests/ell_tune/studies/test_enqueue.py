@@ -83,7 +83,7 @@ LIES = "an enqueued config must lie in the study's space, but"
     ("text", "line", "message"),
     [
         ("x: 1.0\nyy: 2\n", 2, f"{LIES} yy: there is no such field. Did you mean y?"),
-        ("y: 2\nx: 11\n", 2, f"{LIES} x: input should be less than or equal to 10, got 11."),
+        ("y: 2\nx: 11\n", 2, f"{LIES} x: must be a number, at least -10 and at most 10, got 11."),
         (
             "x: 1.0\n\nevaluations: 5\n",
             3,
@@ -95,7 +95,7 @@ LIES = "an enqueued config must lie in the study's space, but"
             f"{LIES} shape[curved].power = 3.5 lies outside the searched [1.0, 3.0]; change the value, or widen the "
             f"search of the space file.",
         ),
-        ("config:\n  x: 1.0\n  y: 7\n", 3, f"{LIES} y: input should be less than or equal to 5, got 7."),
+        ("config:\n  x: 1.0\n  y: 7\n", 3, f"{LIES} y: must be a whole number, at least 0 and at most 5, got 7."),
         ("config: 3\n", 1, f"{LIES} `config` is a mapping in a file of `ell-tune export`, but here 3."),
         ("x: 1\nx: 2\n", 2, "a value may be given once, but x is already given on line 1; remove one of them"),
         ("- x: 1\n", None, "the file must hold a YAML mapping (`key: value`), but it holds a list."),

@@ -47,6 +47,11 @@ def test_more_than_there_are_is_refused(finished: Study) -> None:
         best_complete(finished, 7)
 
 
+def test_a_file_in_the_folders_place_is_refused(finished: Study) -> None:
+    with pytest.raises(UserError, match=r"study\.json: a folder is needed, but this is a file"):
+        export(finished, best_complete(finished, 1), finished.study_dir / "study.json")
+
+
 def test_a_study_without_a_cost_has_no_front(finished: Study, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--front: only a search by the sampler `nsga2` has a front"):
         best_complete(finished, None)
@@ -59,7 +64,7 @@ def test_a_study_without_a_cost_has_no_front(finished: Study, tmp_path: Path) ->
         ("trainable: fake_trainable\n", r"needs config\. `ell-tune export"),
         ("base: {}\n", r"line 1: a config file holds trainable, data, seed, artifacts, config.*A space file is for"),
         ("trainable: fake_trainable\nconfig:\n  z: 1\n", r"line 3: config\.z: there is no such field"),
-        ("trainable: fake_trainable\nconfig:\n  x: 11\n", r"line 3: config\.x: .*less than or equal to 10, got 11"),
+        ("trainable: fake_trainable\nconfig:\n  x: 11\n", r"line 3: config\.x: .*at most 10, got 11"),
         ("trainable: fake_trainable\nseed: soon\nconfig: {}\n", r"line 2: .*but got seed: 'soon'"),
     ],
 )

@@ -150,7 +150,7 @@ def test_features_without_spread_become_zero_and_do_not_count() -> None:
     [
         ({"name": "svm"}, "estimator: `name` must be one of 'svr', 'ridge', 'kernel_ridge', got 'svm'"),
         ({"name": "ridge", "C": 1.0}, "estimator.C: there is no such field"),
-        ({"name": "svr", "C": 0.0}, "estimator.C: .*greater than or equal to 0.001, got 0.0"),
+        ({"name": "svr", "C": 0.0}, "estimator.C: .*at least 0.001 and at most .*, got 0.0"),
         ({"name": "svr", "kernel": {"name": "linear", "gamma": 1.0}}, "estimator.kernel.gamma: there is no such field"),
     ],
 )

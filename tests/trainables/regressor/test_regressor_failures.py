@@ -74,8 +74,8 @@ def test_configs_that_do_not_fit_the_model(
     ("values", "message"),
     [
         ({"pooling": {"name": "meen"}}, "pooling: `name` must be one of 'mean', 'cls'"),
-        ({"optimizer": {"lr": 1.0}}, "optimizer.lr: .*less than or equal to 0.01, got 1.0"),
-        ({"swa": {"start_frac": 1.0}}, "swa.start_frac: .*less than or equal to 0.99"),
+        ({"optimizer": {"lr": 1.0}}, "optimizer.lr: .*at most 0.01, got 1.0"),
+        ({"swa": {"start_frac": 1.0}}, "swa.start_frac: .*at most 0.99"),
         ({"training": {"micro_batch_size": 64}}, "training: .*at most batch_size, but they are 64 and 8"),
         ({"training": {"batchsize": 4}}, "training.batchsize: there is no such field"),
         (

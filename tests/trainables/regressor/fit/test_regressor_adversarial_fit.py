@@ -108,7 +108,7 @@ def test_fgm_with_frozen_embeddings_is_a_bad_config(
     [
         ({"name": "pgd"}, "adversarial: `name` must be one of 'awp', 'fgm', 'sift'"),
         ({"name": "fgm", "lr": 1e-4}, "adversarial.lr: there is no such field"),
-        ({"name": "awp", "start_frac": 1.0}, "adversarial.start_frac: .*less than or equal to 0.99"),
+        ({"name": "awp", "start_frac": 1.0}, "adversarial.start_frac: .*at most 0.99"),
     ],
 )
 def test_illegal_methods_are_named(adversarial: dict[str, Any], message: str) -> None:
