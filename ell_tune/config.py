@@ -120,6 +120,7 @@ def _reason(
     config: type[BaseModel], path: str, owners: list[type[BaseModel]], info: FieldInfo | None, error: ErrorDetails
 ) -> str:
     found = error["input"]
+    or_off = ", or off" if info is not None and _takes_off(info) else ""
     match error["type"]:
         case "extra_forbidden" if owners:
             name = path.rpartition(".")[2]
@@ -131,12 +132,13 @@ def _reason(
         case "value_error":
             return f"{error['ctx']['error']}."
         case "union_tag_invalid":
-            return f"`name` must be one of {error['ctx']['expected_tags']}, got {error['ctx']['tag']!r}."
+            return f"`name` must be one of {error['ctx']['expected_tags']}{or_off}, got {error['ctx']['tag']!r}."
         case "union_tag_not_found" | "model_attributes_type":
             names = [str(name) for owner in owners for name in get_args(owner.model_fields["name"].annotation)]
-            return f"a mapping with a `name` is needed (`{{name: ...}}`, one of {', '.join(names)}), got {found!r}."
+            choices = ", ".join(names) + or_off
+            return f"a mapping with a `name` is needed (`{{name: ...}}`, one of {choices}), got {found!r}."
         case "model_type" if owners:
-            return f"a mapping of {', '.join(owners[0].model_fields)} is needed, got {found!r}."
+            return f"a mapping of {', '.join(owners[0].model_fields)} is needed{or_off}, got {found!r}."
         case "finite_number":
             return f"must be a finite number, got {found!r}."
         case _:
@@ -145,12 +147,15 @@ def _reason(
             return f"{rule}, got {found!r}."
 
 
+def _takes_off(info: FieldInfo) -> bool:
+    return any(getattr(rule, "func", None) is _off_to_none for rule in info.metadata)
+
+
 def _in_words(info: FieldInfo) -> str:
     """The values that a plain field takes; empty where a type among them has no words here."""
     is_union = get_origin(info.annotation) in (Union, types.UnionType)
     kinds = get_args(info.annotation) if is_union else (info.annotation,)
-    takes_off = any(getattr(rule, "func", None) is _off_to_none for rule in info.metadata)
-    words = [_kind_in_words(kind, null="off" if takes_off else "null") for kind in reversed(kinds)]
+    words = [_kind_in_words(kind, null="off" if _takes_off(info) else "null") for kind in reversed(kinds)]
     limits = [
         f"{word} {getattr(rule, name)}"
         for rule in info.metadata

@@ -83,7 +83,7 @@ def load_search_spec(path: Path, settings: Sequence[str] = ()) -> SearchSpec:
         UserError: an unknown section or field, a value or bound outside its legal range, a path both fixed and
             searched, a first value outside its search. The message names the file's line, or the setting.
     """
-    return _read(SpaceDocument(load_yaml(path)), settings)
+    return _read(SpaceDocument(load_yaml(path, "Shipped spaces lie in search_spaces/.")), settings)
 
 
 def remembered_spec(document: Mapping[str, Any], where: Path) -> SearchSpec:

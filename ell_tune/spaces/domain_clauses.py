@@ -95,7 +95,9 @@ def _check_form(clause: Any, clause_path: ClausePath) -> None:
         return
     values = clause["choice"]
     if not isinstance(values, list) or len(values) < 2:
-        raise ClauseError(clause_path, f"`choice` takes a list of at least two values, got {values!r}")
+        raise ClauseError(
+            clause_path, f"`choice` takes a list of at least two values (one alone stands under `base`), got {values!r}"
+        )
     for index, value in enumerate(values):
         for keys, inner in _parts(value):
             if _is_clause(inner):

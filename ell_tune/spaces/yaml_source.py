@@ -79,8 +79,11 @@ def parse_setting(setting: str) -> tuple[str, Any]:
         ) from None
 
 
-def load_yaml(path: Path) -> YamlSource:
+def load_yaml(path: Path, others: str) -> YamlSource:
     """Reads a YAML file that holds one mapping.
+
+    Args:
+        others: what to tell a user who names a file that is not there: where such files come from.
 
     Raises:
         UserError: no such file, not UTF-8, not YAML, not a mapping with text keys, or a key that stands twice.
@@ -88,7 +91,7 @@ def load_yaml(path: Path) -> YamlSource:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such YAML file. Shipped spaces lie in search_spaces/.") from None
+        raise UserError(f"{path}: there is no such YAML file. {others}") from None
     except IsADirectoryError:
         raise UserError(f"{path}: a YAML file is needed, but this is a directory. Name the file in it.") from None
     except (OSError, UnicodeDecodeError) as error:

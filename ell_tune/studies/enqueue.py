@@ -58,7 +58,7 @@ def _numbers(study: Study) -> dict[bytes, int]:
 
 
 def _read(path: Path, spec: SearchSpec) -> dict[str, object]:
-    source = load_yaml(path)
+    source = load_yaml(path, "Write what differs from the base config into one, such as `optimizer.lr: 5e-5`.")
     model = spec.trainable.Config
     changes = expand(source.data)
     prefix: tuple[str, ...] = ()

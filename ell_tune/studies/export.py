@@ -91,7 +91,7 @@ def load_exported(path: Path) -> ExportedConfig:
     Raises:
         UserError: a missing or unknown section, or a field outside its legal range, with the file's line.
     """
-    source = load_yaml(path)
+    source = load_yaml(path, "`ell-tune export DIR --top K --out CONFIG_DIR` writes such files.")
     allowed: dict[str, type | tuple[type, ...]] = {
         "trainable": str,
         "data": dict,

@@ -139,6 +139,7 @@ def test_a_config_cannot_be_changed() -> None:
             "pooling.mean: must be a finite number, got nan.",
         ),
         ({"pooling": {"name": "lstmm"}}, "pooling", "pooling: `name` must be one of 'mean', 'lstm', got 'lstmm'."),
+        ({"second": {"name": "x"}}, "second", "second: `name` must be one of 'mean', 'lstm', or off, got 'x'."),
         (
             {"pooling": {"size": 2}},
             "pooling",
@@ -152,9 +153,9 @@ def test_a_config_cannot_be_changed() -> None:
         (
             {"second": True},
             "second",
-            "second: a mapping with a `name` is needed (`{name: ...}`, one of mean, lstm), got True.",
+            "second: a mapping with a `name` is needed (`{name: ...}`, one of mean, lstm, or off), got True.",
         ),
-        ({"swa": True}, "swa", "swa: a mapping of start_frac, factor is needed, got True."),
+        ({"swa": True}, "swa", "swa: a mapping of start_frac, factor is needed, or off, got True."),
         ({"swa": {"factor": 0.0}}, "swa.factor", "swa.factor: must be off or a number, above 0, got 0.0."),
         (
             {"training": {"batch": 2.0}},

@@ -35,7 +35,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
 
     def open_document(text: str) -> SpaceDocument:
         Path("space.yaml").write_text(text)
-        return SpaceDocument(load_yaml(Path("space.yaml")))
+        return SpaceDocument(load_yaml(Path("space.yaml"), ""))
 
     return open_document
 

@@ -75,7 +75,7 @@ search:
 def test_points_at_the_line_of_a_value_or_of_its_nearest_ancestor(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
     path.write_text(_FILE)
-    source = load_yaml(path)
+    source = load_yaml(path, "")
     expected: dict[YamlPath, int] = {
         ("base",): 2,
         ("base", "optimizer.lr"): 3,
@@ -127,22 +127,22 @@ def test_refuses_what_it_cannot_read_in_one_paragraph(tmp_path: Path, content: b
     path = tmp_path / "space.yaml"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as refusal:
-        load_yaml(path)
+        load_yaml(path, "")
     assert str(refusal.value).startswith(str(path))
     assert "\n" not in str(refusal.value)
 
 
 def test_refuses_a_path_that_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nope.yaml: there is no such YAML file. Shipped spaces lie in search_spaces/"):
-        load_yaml(tmp_path / "nope.yaml")
+    with pytest.raises(UserError, match=r"nope.yaml: there is no such YAML file. Others lie there.$"):
+        load_yaml(tmp_path / "nope.yaml", "Others lie there.")
     with pytest.raises(UserError, match=r"a YAML file is needed, but this is a directory\. Name the file in it\.$"):
-        load_yaml(tmp_path)
+        load_yaml(tmp_path, "")
 
 
 def test_reads_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
     path.write_bytes(b"\xef\xbb\xbfname: \xc3\xa9t\xc3\xa9\n")
-    assert load_yaml(path).data == {"name": "été"}
+    assert load_yaml(path, "").data == {"name": "été"}
 
 
 @pytest.mark.parametrize("text", ["[1", "{a: 1, a: 2}", "*a", "a: b: c"])
