@@ -31,3 +31,12 @@ def violations(limits: Mapping[str, float], metrics: Mapping[str, float]) -> dic
     trials of which one has more constraints than another.
     """
     return {name: metrics.get(name, limit) / limit - 1 for name, limit in limits.items()}
+
+
+def broken(limits: Mapping[str, float], metrics: Mapping[str, float]) -> str | None:
+    """Why a trial ends that breaks a constraint, by the one that it breaks most; None if it keeps all."""
+    found = violations(limits, metrics)
+    worst = max(found, key=lambda name: found[name], default=None)
+    if worst is None or found[worst] <= 0:
+        return None
+    return f"breaks a constraint: {worst} is {metrics[worst]:.4g}, and may be {limits[worst]:g}"

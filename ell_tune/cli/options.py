@@ -1,7 +1,7 @@
 """What several verbs share: their options, the two consoles, and the reading of a time."""
 
 import re
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,6 +83,19 @@ def bytes_of(option: str, text: str | None) -> float | None:
     if size == 0:
         raise UserError(f"{option} takes a size above 0 such as 500MB, 20GB or 1.5TB, but got {text!r}.")
     return size
+
+
+def score_of(option: str, score: float | None) -> float:
+    """The score that an option gives; one that is never reached without it.
+
+    Raises:
+        UserError: it is no finite number.
+    """
+    if score is None:
+        return -inf
+    if not isfinite(score):
+        raise UserError(f"{option} takes a score such as 0.45, but got {score}.")
+    return score
 
 
 def seconds_of(option: str, text: str | None) -> float:

@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Sequence
-from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +23,7 @@ from ell_tune.cli.options import (
     out_console,
     print_line,
     print_pseudo,
+    score_of,
     seconds_of,
 )
 from ell_tune.errors import UserError
@@ -81,15 +81,17 @@ def search(
         seconds=seconds_of("--time-budget", time_budget),
         device_seconds=seconds_of("--device-budget", device_budget),
         trial_seconds=seconds_of("--trial-budget", trial_budget),
-        target_score=-inf if target_score is None else target_score,
+        target_score=score_of("--target-score", target_score),
         disk_bytes=bytes_of("--disk-budget", disk_budget),
     )
     asked = SearchRequest(space, train, study, settings or [], budget, pseudo_request(pseudo, pseudo_model))
     request = check_request(asked)
     print_pseudo(request.pseudo)
+    fitted = fit_to_disk(request)
+    if fitted is not None:
+        print_line(fitted)
     record, why = finished_record(request), None
     if record is not None:
-        fit_to_disk(request)
         print_line(
             f"Nothing is left to search: --trials {trials} counts those that the study has. A larger one adds to them."
         )
@@ -108,18 +110,26 @@ def _print_end(trials: Sequence[TrialRecord], why: str | None, space: Path, stud
     """Says what came of a search: `why` it ended before all of its trials had, if it did.
 
     Raises:
-        UserError: no config could be trained.
+        UserError: no config could be trained, or all that ended lost their workers.
     """
-    if trials and all(trial.state == TrialState.FAILED for trial in trials):
+    states = {trial.state for trial in trials}
+    if states == {TrialState.FAILED}:
         raise UserError(
-            f"{study}: at least one config must train, but all {len(trials)} trials failed; the first, the base "
-            f"config: {trials[0].reason}. Correct {space}, and search into another --study."
+            f"{study}: at least one config must train, but each failed; the first, the base config: "
+            f"{trials[0].reason}. Correct {space}, and the same command with a larger --trials goes on."
+        )
+    if states and states <= {TrialState.FAILED, TrialState.LOST}:
+        lost = next(trial for trial in trials if trial.state == TrialState.LOST)
+        raise UserError(
+            f"{study}: at least one trial must get through, but each failed or lost its worker; trial "
+            f"{lost.number}: {lost.reason}. See that the machine has the memory for it (--max-concurrent), and the "
+            f"same command with a larger --trials goes on."
         )
     if why is not None:
         under_way = sum(trial.state == TrialState.RUNNING for trial in trials)
-        kept = f" {under_way} trials are under way still; a larger budget goes on with them." if under_way else ""
+        kept = f" Still under way, for a larger budget to go on with: {under_way}." if under_way else ""
         print_line(f"The search ended early: {why}.{kept}")
-    print_line(f"{len(trials)} trials in {study}. Next: ell-tune leaderboard {shlex.quote(str(study))}")
+    print_line(f"Trials in {study}: {len(trials)}. Next: ell-tune leaderboard {shlex.quote(str(study))}")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ell_tune.errors import UserError
@@ -32,12 +32,17 @@ def write_whole(path: Path, text: str) -> None:
     temporary_path = path.with_name(f".{os.getpid()}.tmp")
     try:
         check_can_write(path)
-        temporary_path.write_text(text, encoding="utf-8", newline="")
-        os.replace(temporary_path, path)
+        try:
+            temporary_path.write_text(text, encoding="utf-8", newline="")
+            os.replace(temporary_path, path)
+        finally:
+            with suppress(OSError):  # it has its name by now, or the disk takes no more and lets nothing go either
+                temporary_path.unlink()
     except OSError as error:
-        raise UserError(f"{path}: the file cannot be written: {error.strerror}.") from None
-    finally:
-        temporary_path.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: the file cannot be written ({(error.strerror or str(error)).lower()}). Name a place that can be "
+            f"written, or make room there."
+        ) from None
 
 
 def make_folder(path: Path) -> None:
@@ -76,5 +81,7 @@ def whole_folder(path: Path, place: Path) -> Iterator[Path]:
             if path.exists():
                 path.rmdir()
             os.replace(making, path)
+    except UserError as error:  # of a file inside
+        raise UserError(str(error).replace(str(making), str(path))) from None
     finally:
         shutil.rmtree(making, ignore_errors=True)

@@ -41,7 +41,14 @@ class KeptWeights:
         for trial in trials:
             if trial.state != TrialState.RUNNING and WEIGHTS_ITEM in self._bytes.get(job_name(trial.number), {}):
                 self._take_in(trial)
+        num_before = len(self._keepers)
         self._make_fit()
+        self.num_dropped = num_before - len(self._keepers)  # trials that lost their weights just now
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what may not go is more than the budget by itself."""
+        return self._all_bytes > self._budget_bytes
 
     def changed(self, trial_number: int) -> None:
         """Takes note of a trial under way that has saved its state."""

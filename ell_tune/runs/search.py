@@ -81,23 +81,32 @@ def check_request(request: SearchRequest) -> CheckedSearch:
 
 def finished_record(checked: CheckedSearch) -> StudyRecord | None:
     """The study as it is, where it has all the trials asked for and each has ended: nothing is left to search."""
-    if checked.study is None:
+    if checked.study is None or checked.edit is not None:
         return None
     record, num_trials = checked.study.record(), checked.request.budget.num_trials
     is_finished = len(record.trials) >= num_trials and all(trial.ended for trial in record.trials)
     return record if is_finished else None
 
 
-def fit_to_disk(checked: CheckedSearch) -> None:
-    """Lets weights go where a study with nothing left to search has more of them than its disk budget allows now.
+def fit_to_disk(checked: CheckedSearch) -> str | None:
+    """Lets weights go where an existing study has more of them than its disk budget allows now, and says so.
 
     Raises:
         UserError: another process holds the study.
     """
     study, disk_bytes = checked.study, checked.request.budget.disk_bytes
-    if study is not None and disk_bytes is not None:
-        with hold_study(study.study_dir):
-            KeptWeights(study.artifacts, disk_bytes, study.record().trials)
+    if study is None or disk_bytes is None:
+        return None
+    with hold_study(study.study_dir):
+        kept = KeptWeights(study.artifacts, disk_bytes, study.record().trials)
+    if kept.is_over:
+        return (
+            f"--disk-budget: without the weights of any trial {study.name} takes more than that, so none are kept "
+            f"until trials under way have ended."
+        )
+    if kept.num_dropped:
+        return f"--disk-budget: trials that have lost their weights to fit it: {kept.num_dropped}."
+    return None
 
 
 @dataclass(frozen=True)

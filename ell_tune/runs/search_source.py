@@ -13,12 +13,13 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as Told
 
-from ell_tune.choosing.constraints import violations
+from ell_tune.choosing.constraints import broken, violations
 from ell_tune.choosing.samplers import RandomConfig, make_sampler, sampled_cost
 from ell_tune.choosing.schedulers import make_scheduler
 from ell_tune.choosing.search_spec import SearchSpec
 from ell_tune.choosing.telling import Extrapolation, told
 from ell_tune.dotted import differences
+from ell_tune.errors import UserError
 from ell_tune.files.artifacts import delete_checkpoints
 from ell_tune.running.jobs import EndKind, Job, JobEnd
 from ell_tune.runs.budget import Budget, Meter
@@ -138,7 +139,8 @@ class SearchSource:
 
     def _next_new(self) -> Job | None:
         for attempt in range(_MAX_REPEATS + _MAX_RANDOM_REPEATS):
-            self._set_sampler(len(self._optuna.get_trials(deepcopy=False)), is_random=attempt >= _MAX_REPEATS)
+            number = self._study.storage.get_n_trials(self._optuna._study_id)
+            self._set_sampler(number, is_random=attempt >= _MAX_REPEATS)
             self._num_started += 1
             job = self._start(self._optuna.ask())
             if job is not None:
@@ -200,10 +202,11 @@ class SearchSource:
             stopped = self._stops(flight.number, progress.step, best, flight.usage, len(flight.curve))
         if not isfinite(progress.score):
             return TrialState.FAILED, f"diverged: the score of evaluation {progress.step} is {progress.score}"
-        broken = self._broken_constraint(flight)
-        if broken is not None:
-            return TrialState.FAILED, broken
+        broken_limit = broken(self._limits, flight.measures)
+        if broken_limit is not None:
+            return TrialState.FAILED, broken_limit
         if progress.step == progress.num_steps:
+            self._check_measured(flight)
             return None
         if stopped is not None:
             return TrialState.STOPPED, stopped
@@ -221,12 +224,16 @@ class SearchSource:
                 return None
         return stopped
 
-    def _broken_constraint(self, flight: Flight) -> str | None:
-        measured = violations(self._limits, flight.measures)
-        worst = max(measured, key=lambda name: measured[name], default=None)
-        if worst is None or measured[worst] <= 0:
-            return None
-        return f"breaks a constraint: {worst} is {flight.measures[worst]:.4g}, and may be {self._limits[worst]:g}"
+    def _check_measured(self, flight: Flight) -> None:
+        """Refuses a limit on what a whole trial has not measured: it would be kept by every config."""
+        unmeasured = sorted(self._limits.keys() - flight.measures.keys())
+        if unmeasured:
+            raise UserError(
+                f"study.constraints.{unmeasured[0]}: a constraint needs a trainable that measures it, but trial "
+                f"{flight.number} came to its end without. Leave the constraint out, or let "
+                f"{self._spec.trainable_name} report {unmeasured[0]} (of a process without a GPU only Linux tells the "
+                f"peak memory)."
+            )
 
     def on_end(self, job: Job, end: JobEnd) -> None:
         match end.kind:

@@ -2,28 +2,44 @@
 
 Optuna keeps every trial in memory, and builds each from the journal's lines one by one. As it is, a trial of twenty
 parameters takes 25 KB: every line brings its own copy of the names and a distribution of its own, and the place of
-every line in the file is remembered for ever.
+every line in the file is remembered for ever. And each suggestion looks through all trials for those that wait.
 """
 
 import fcntl
 import os
 import sys
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Container, Generator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, _storage
 from optuna.storages.journal._file import get_lock_file
+from optuna.trial import FrozenTrial, TrialState
 
+from ell_tune.errors import UserError
 from ell_tune.files.disk import needs_to_write
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """The storage of the journal at `path`, with all that it says read; the file is made if it is not there yet."""
+    """The storage of the journal at `path`, with all that it says read; the file is made if it is not there yet.
+
+    Raises:
+        UserError: a line of it is none that was written.
+    """
     _share_distributions()
-    return JournalStorage(_Journal(path))
+    return _Storage(_Journal(path))
+
+
+def damaged(path: Path, how: str) -> UserError:
+    """What to tell of a file of a study that something else than ell-tune has changed."""
+    return UserError(
+        f"{path}: a study is read from the files that its search wrote, and this one is damaged: {how}. Put it back "
+        f"from a copy, or search into another --study."
+    )
 
 
 class _Journal(JournalFileBackend):
@@ -46,7 +62,10 @@ class _Journal(JournalFileBackend):
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Lines from a number on; Optuna asks for those that it has not had yet, never for earlier ones."""
-        yield from map(_with_shared_names, super().read_logs(log_number_from))
+        try:
+            yield from map(_with_shared_names, super().read_logs(log_number_from))
+        except ValueError as error:
+            raise damaged(self._path, f"not every line is JSON ({error})") from None
         last = max(self._log_number_offset)
         self._log_number_offset = {last: self._log_number_offset[last]}
 
@@ -73,6 +92,50 @@ def _share_distributions() -> None:
     """Makes Optuna decode each distribution once. It never changes one, and has no setting for this."""
     if not hasattr(_storage.json_to_distribution, "cache_info"):
         _storage.json_to_distribution = lru_cache(maxsize=4096)(_storage.json_to_distribution)
+
+
+class _Storage(JournalStorage):
+    """Optuna's, with a time for each suggestion and a size of each ended trial that no other trial adds to."""
+
+    def __init__(self, journal: _Journal) -> None:
+        self._num_past_queue = Counter[int]()  # study → of its first trials, how many wait no longer, and never will
+        self._shared_distributions: dict[frozenset[tuple[str, int]], dict[str, BaseDistribution]] = {}
+        super().__init__(journal)
+        for trial in self._replay_result._trials.values():
+            if trial.state.is_finished():
+                self._share_distributions(trial)
+
+    def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
+        if state is not None:
+            return super().get_n_trials(study_id, state)
+        with self._thread_lock:
+            self._sync_with_backend()
+            return len(self._replay_result._study_id_to_trial_ids[study_id])
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        if deepcopy or states != (TrialState.WAITING,):
+            return super().get_all_trials(study_id, deepcopy, states)
+        with self._thread_lock:
+            self._sync_with_backend()
+            replayed, num_past = self._replay_result, self._num_past_queue[study_id]
+            trial_ids = replayed._study_id_to_trial_ids[study_id]
+            trials = [replayed._trials[trial_id] for trial_id in trial_ids[num_past:]]
+            waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+            self._num_past_queue[study_id] = waiting[0].number if waiting else len(trial_ids)
+            return waiting
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        is_set = super().set_trial_state_values(trial_id, state, values)
+        if state.is_finished():
+            self._share_distributions(self._replay_result._trials[trial_id])
+        return is_set
+
+    def _share_distributions(self, trial: FrozenTrial) -> None:
+        """Lets ended trials of the same parameters have one dict of distributions. Of others Optuna changes it."""
+        key = frozenset((name, id(distribution)) for name, distribution in trial.distributions.items())
+        trial.distributions = self._shared_distributions.setdefault(key, trial.distributions)
 
 
 class FlockJournalLock(JournalFileOpenLock):

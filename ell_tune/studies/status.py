@@ -70,7 +70,7 @@ def as_lines(found: dict[str, Any], now: datetime) -> list[str]:
     """`status` for a person, some lines."""
     counts, asked_for = found["trials"], found["asked_for"]
     ended = sum(counts.values()) - len(found["under_way"])
-    lines = [f"{found['study']}: {ended}{f' of {asked_for}' if asked_for else ''} trials ended ({_listed(counts)})"]
+    lines = [f"{found['study']}: {_listed(counts)}; {ended}{f' of {asked_for}' if asked_for else ''} ended"]
     if found["waiting"]:
         lines.append(f"{found['waiting']} enqueued and not started")
     if found["searched_by"] is not None:
@@ -108,4 +108,4 @@ def _size(num_bytes: int) -> str:
 
 
 def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none yet"
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no trials yet"

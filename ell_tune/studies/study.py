@@ -28,14 +28,14 @@ from ell_tune.choosing.schedulers import make_scheduler
 from ell_tune.choosing.search_spec import SearchSpec, StudyConfig
 from ell_tune.config import validate
 from ell_tune.dotted import differences, with_differences
-from ell_tune.errors import UserError
+from ell_tune.errors import UserError, first_line
 from ell_tune.essays.data import Essays
 from ell_tune.essays.folds import Folds, save_folds
 from ell_tune.files.artifacts import ArtifactFolder
 from ell_tune.files.atomic import whole_folder
 from ell_tune.models.pseudo_labels import PseudoEssays
 from ell_tune.spaces.space import Space
-from ell_tune.studies.journal import drop_torn_line, open_journal
+from ell_tune.studies.journal import damaged, drop_torn_line, open_journal
 from ell_tune.studies.provenance import provenance
 from ell_tune.trainable import MEASURES
 from ell_tune.trials.records import StudyRecord, TrialRecord, TrialState
@@ -121,6 +121,7 @@ class Study:
             curve=curve,
             config=self.config(trial),
             params=trial.user_attrs.get(MISFIT, {}).get("params", trial.params),
+            is_misfit=MISFIT in trial.user_attrs,
             reason=trial.user_attrs.get(REASON),
             started=trial.datetime_start,
             ended=trial.datetime_complete,
@@ -152,18 +153,23 @@ def read_manifest(study_dir: Path) -> dict[str, Any]:
     """What a study is made of, without its trials.
 
     Raises:
-        UserError: the folder holds no study, or one of another format.
+        UserError: the folder holds no study, a damaged one, or one of another format.
     """
     if not study_exists(study_dir):
         what = "there is no such folder" if not study_dir.exists() else "the folder holds no study.json"
         raise UserError(
             f"{study_dir}: a study folder is needed, as `ell-tune search ... --study DIR` makes it, but {what}."
         )
-    manifest: dict[str, Any] = json.loads((study_dir / "study.json").read_text(encoding="utf-8"))
-    if manifest["format"] != _FORMAT:
+    path = study_dir / "study.json"
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found, made_by = manifest["format"], manifest["provenance"]["ell_tune"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(path, f"what stands there is not what was written ({first_line(error)})") from None
+    if found != _FORMAT:
         raise UserError(
-            f"{study_dir / 'study.json'}: this ell-tune reads studies of format {_FORMAT}, but this one has format "
-            f"{manifest['format']!r}. Use the ell-tune that made it: version {manifest['provenance']['ell_tune']}."
+            f"{path}: this ell-tune reads studies of format {_FORMAT}, but this one has format {found!r}. Use the "
+            f"ell-tune that made it: version {made_by}."
         )
     return manifest
 
@@ -172,16 +178,21 @@ def open_study(study_dir: Path, writes: bool = False) -> Study:
     """Opens an existing study, to read it or (`writes`) to go on with it.
 
     Raises:
-        UserError: see `read_manifest`.
+        UserError: see `read_manifest`; or the journal is damaged, or a file is gone.
     """
     manifest = read_manifest(study_dir)
     journal = study_dir / "journal.log"
+    for path in (journal, study_dir / "folds.csv"):
+        if not path.is_file():  # a journal would be made anew, without a trial
+            raise damaged(path, "it is gone")
     if writes:
         drop_torn_line(journal)
     storage = _storage(journal)
-    return Study(
-        study_dir, manifest, storage, optuna.load_study(study_name=optuna_name(manifest["generation"]), storage=storage)
-    )
+    try:
+        study = optuna.load_study(study_name=optuna_name(manifest["generation"]), storage=storage)
+    except KeyError:
+        raise damaged(journal, "the lines that begin the study are gone") from None
+    return Study(study_dir, manifest, storage, study)
 
 
 def check_new_study(study_dir: Path) -> None:

@@ -18,18 +18,24 @@ from optuna.trial import TrialState as Told
 
 from ell_tune.choosing.constraints import violations
 from ell_tune.choosing.search_spec import SearchSpec, StudyConfig
-from ell_tune.choosing.telling import StoppedAs
+from ell_tune.choosing.telling import StoppedAs, told
 from ell_tune.config import validate
 from ell_tune.dotted import differences
 from ell_tune.errors import UserError
 from ell_tune.files.atomic import write_whole
 from ell_tune.spaces.space import OutsideDomain
+from ell_tune.studies.judging import Judgement, judged_again
 from ell_tune.studies.study import Study, described, enqueue_config, open_study, optuna_name, was_started
 from ell_tune.studies.study_lock import changing_trials
 from ell_tune.trials.records import TrialState
-from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE
+from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, REASON, USAGE
 
 _FIXED_PARAMS = "fixed_params"  # Optuna's system attribute of an enqueued trial
+_JUDGED = {
+    TrialState.FAILED: "these trials have failed",
+    TrialState.COMPLETE: "these trials are complete again",
+    TrialState.RUNNING: "these trials go on, which had failed",
+}
 _FIXED_FIELDS = ("seed", "num_folds", "fold", "artifacts")  # of the section `study`: scores would not compare
 
 
@@ -41,28 +47,33 @@ class SpaceEdit:
     num_steering: int  # trials that have started, fit the new space and tell its sampler something
     misfits: Mapping[int, str]  # number of a trial that has started → why it does not fit the new space
     waiting_misfits: Mapping[int, str]  # the same of enqueued configs that no search has started
+    judged: Mapping[int, Judgement]  # number of an ended trial that fits → what the edited constraints make of it
     stopped_as: tuple[StoppedAs, StoppedAs]  # how stopped trials were told to the sampler, and how they will be
 
     @property
     def summary(self) -> str:
         """What a user should know before the search goes on."""
-        told = [f"The space file has changed ({', '.join(self.sections)})."]
+        words = [f"The space file has changed ({', '.join(self.sections)})."]
         if self.misfits:
-            told.append(
-                f"{self.num_steering} trials fit it and go on steering the search. {len(self.misfits)} do not, and "
-                f"only stay on the leaderboard ({_shown(self.misfits)})."
+            words.append(
+                f"Trials that fit it and go on steering the search: {self.num_steering}. Trials that do not, and only "
+                f"stay on the leaderboard: {len(self.misfits)} ({_shown(self.misfits)})."
             )
         else:
-            told.append("All trials of the study fit it.")
+            words.append("All trials of the study fit it.")
         if self.waiting_misfits:
-            told.append(
+            words.append(
                 f"Enqueued configs that do not fit it are not run: {len(self.waiting_misfits)} "
                 f"({_shown(self.waiting_misfits)})."
             )
+        for state, what in _JUDGED.items():
+            numbers = [str(number) for number, judgement in self.judged.items() if judgement.state == state]
+            if numbers:
+                words.append(f"By its constraints {what}: {', '.join(numbers)}.")
         before, now = self.stopped_as
         if before != now:
-            told.append(f"Trials that were stopped or failed stay told as {before}; those to come are told as {now}.")
-        return " ".join(told)
+            words.append(f"Trials that were stopped or failed stay told as {before}; those to come are told as {now}.")
+        return " ".join(words)
 
 
 def _shown(misfits: Mapping[int, str]) -> str:
@@ -90,6 +101,7 @@ def compare(study: Study, spec: SearchSpec, space_path: Path) -> SpaceEdit | Non
     sections = {*remembered, *spec.document}
     misfits: dict[int, str] = {}
     waiting_misfits: dict[int, str] = {}
+    judged: dict[int, Judgement] = {}
     num_steering = 0
     for trial in study.optuna_study.get_trials(deepcopy=False):
         if CONFIG in trial.user_attrs and DUPLICATE_OF not in trial.user_attrs:
@@ -99,10 +111,13 @@ def compare(study: Study, spec: SearchSpec, space_path: Path) -> SpaceEdit | Non
             else:
                 # Of a lost trial, samplers hear nothing.
                 num_steering += was_started(trial) and trial.user_attrs.get(OUTCOME) != TrialState.LOST
+                judgement = judged_again(trial, spec.study.constraints.limits)
+                if judgement is not None:
+                    judged[trial.number] = judgement
     told_before = validate(StudyConfig, study.manifest["study"]).tells_stopped_as
     differing = sorted(name for name in sections if remembered.get(name) != spec.document.get(name))
     return SpaceEdit(
-        tuple(differing), num_steering, misfits, waiting_misfits, (told_before, spec.study.tells_stopped_as)
+        tuple(differing), num_steering, misfits, waiting_misfits, judged, (told_before, spec.study.tells_stopped_as)
     )
 
 
@@ -133,7 +148,7 @@ def _apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
     edited = optuna.create_study(study_name=name, storage=study.storage, direction="minimize")
     trials = study.optuna_study.get_trials(deepcopy=False)
     for trial in trials:
-        edited.add_trial(_moved(trial, study, spec))
+        edited.add_trial(_moved(trial, study, spec, edit.judged.get(trial.number)))
     known = [study.config(trial) for trial in trials if CONFIG in trial.user_attrs]
     for config in spec.enqueue:
         if config not in known:
@@ -149,7 +164,7 @@ def _apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
     return open_study(study.study_dir, writes=True)
 
 
-def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec) -> FrozenTrial:
+def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec, judgement: Judgement | None) -> FrozenTrial:
     """A trial of the old space as one of the new: the same, but told to the sampler only if it fits."""
     moved = FrozenTrial(
         number=trial.number,
@@ -172,12 +187,11 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec) -> FrozenTrial:
     attributes[CONFIG] = differences(spec.space.base, config)
     if DUPLICATE_OF in attributes:
         return moved
-    if OUTCOME in attributes:
-        for name, value in violations(spec.study.constraints.limits, attributes.get(USAGE, {})).items():
-            moved.set_constraint(name, value)
     before = attributes.pop(MISFIT, None) or {"params": trial.params, "state": trial.state.name, "value": moved.value}
     if _misfit(config, spec) is not None:
         attributes[MISFIT] = before
+        for name, value in trial.constraints.items():  # to be judged again once it fits
+            moved.set_constraint(name, value)
         if trial.state != Told.RUNNING:
             # Ignored by samplers, and never started where it waited.
             moved.state, moved.value = Told.FAIL, None
@@ -186,6 +200,11 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec) -> FrozenTrial:
         return moved
     if trial.state == Told.FAIL:  # a misfit until now, or of a lost worker
         moved.state, moved.value = Told[before["state"]], before["value"]
+    if OUTCOME in attributes:
+        for name, value in violations(spec.study.constraints.limits, attributes.get(USAGE, {})).items():
+            moved.set_constraint(name, value)
+    if judgement is not None:
+        _judge(moved, judgement, spec)
     params = spec.space.encode(config)
     if moved.state == Told.WAITING:
         moved.datetime_start = moved.datetime_complete = None
@@ -195,3 +214,15 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec) -> FrozenTrial:
     spec.space.suggest(fixed)  # type: ignore[arg-type]  # has all that a domain calls
     moved.params, moved.distributions = fixed.params, fixed.distributions
     return moved
+
+
+def _judge(trial: FrozenTrial, judgement: Judgement, spec: SearchSpec) -> None:
+    """Makes of an ended trial what the edited constraints make of it."""
+    attributes = trial.user_attrs
+    if judgement.state == TrialState.RUNNING:
+        del attributes[OUTCOME], attributes[REASON]
+        trial.state, trial.value, trial.datetime_complete = Told.RUNNING, None, None
+        return
+    attributes[OUTCOME], attributes[REASON] = str(judgement.state), judgement.reason
+    score = min(trial.intermediate_values.values())
+    trial.state, trial.value = told(spec.study.tells_stopped_as, judgement.state, score, estimate=score)

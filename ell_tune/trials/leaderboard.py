@@ -38,6 +38,7 @@ def as_rows(record: StudyRecord, is_searched: bool) -> list[dict[str, Any]]:
             "seconds": round(trial.seconds, 3),
             **cost_and_front(trial),
             "reason": trial.reason,
+            "fits_space": not trial.is_misfit,
             "config": dict(trial.config),
         }
         for trial in ranked(record.trials)
@@ -60,6 +61,8 @@ def as_table(record: StudyRecord, is_searched: bool) -> Table:
         fields = Text(distinguishing(trial))
         if trial.reason:
             fields.append(f"\n{trial.reason}", style="dim")
+        if trial.is_misfit:
+            fields.append("\nof the space before an edit; steers nothing now", style="dim")
         state = shown_state(trial, is_searched)
         if state == _INTERRUPTED:
             fields.append("\nthe next `ell-tune search` into this study goes on with it", style="dim")
@@ -67,7 +70,7 @@ def as_table(record: StudyRecord, is_searched: bool) -> Table:
             str(trial.number),
             Text(state, style=STYLES[trial.state]),
             "-" if trial.score is None else f"{trial.score:.4f}",
-            f"{trial.steps}/{record.num_steps}",
+            f"{trial.steps}/{trial.num_steps or record.num_steps}",
             duration(trial.seconds),
             *([] if record.cost is None else _cost_and_mark(trial, record.cost, on_front)),
             fields,

@@ -35,6 +35,7 @@ class TrialRecord:
     reason: str | None  # why it was stopped, failed or broke off
     started: datetime
     ended: datetime | None
+    is_misfit: bool = False  # tried before an edit of the space, into which its config does not fit
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def test_status_for_people_and_as_json(run: Run, study_dir: Path) -> None:
     code, out, err = run("status", study_dir)
     lines = out.splitlines()
     assert (code, err) == (0, "") and len(lines) == 4
-    assert re.fullmatch(r"study: 6 trials ended \(\d complete, \d stopped\)", lines[0])
+    assert re.fullmatch(r"study: \d complete, \d stopped; 6 ended", lines[0])
     assert lines[1] == "not searched now"
     assert lines[3].startswith(f"best {found['best']['score']:.4f} (trial {found['best']['number']}, complete): x=")
 
@@ -130,6 +130,7 @@ def test_leaderboard_and_report_for_people(run: Run, study_dir: Path, tmp_path: 
                 ("--trial-budget", ""),
             ]
         ),
+        (["search", "{space}", "--train", "{csv}", "--study", "{tmp}/s", "--target-score", "nan"], r"but got nan"),
         (["status", "{tmp}/none"], r"none: a study folder is needed.*but there is no such folder"),
         (["enqueue", "{tmp}/none", "{space}"], r"none: a study folder is needed.*but there is no such folder"),
         (
@@ -179,7 +180,7 @@ def test_a_study_that_has_all_trials_is_left_as_it_is(run: Run, study_dir: Path,
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         f"Nothing is left to search: --trials {trials} counts those that the study has. A larger one adds to them.",
-        f"6 trials in {study_dir}. Next: ell-tune leaderboard {study_dir}",
+        f"Trials in {study_dir}: 6. Next: ell-tune leaderboard {study_dir}",
     ]
     assert (study_dir / "journal.log").read_bytes() == before
 
@@ -194,13 +195,13 @@ def test_a_study_goes_on_with_an_edited_space_but_only_with_its_own_essays(
     code, out, err = run("search", space, *train, "--trials", 2, "--set", "y=2")
     assert code == 0, err
     assert "Ray runs without a dashboard" in out
-    assert "2 trials in" in out and "Next: ell-tune leaderboard" in out
+    assert f"Trials in {tmp_path / 'study'}: 2." in out and "Next: ell-tune leaderboard" in out
     assert [trial.config["y"] for trial in open_study(tmp_path / "study").record().trials] == [2, 2]
 
     code, out, err = run("search", space, *train, "--trials", 3, *ONE_AT_A_TIME)
     assert code == 0, err
     assert "The space file has changed (base, search). All trials of the study fit it." in out
-    assert "3 trials in" in out
+    assert f"Trials in {tmp_path / 'study'}: 3." in out
     code, _, err = run("search", space, *train, "--trials", 4, "--set", "study.seed=7")
     assert code == 2 and "but not with another study.seed" in err
     code, _, err = run("search", space, *train, "--trials", 4, "--set", "y=9")

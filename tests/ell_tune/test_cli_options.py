@@ -1,11 +1,12 @@
-"""The reading of sizes and settings; times are tested with the command."""
+"""The reading of sizes, scores and settings; times are tested with the command."""
 
 import subprocess
 import sys
+from math import inf, nan
 
 import pytest
 
-from ell_tune.cli.options import bytes_of
+from ell_tune.cli.options import bytes_of, score_of
 from ell_tune.errors import UserError
 
 
@@ -33,3 +34,13 @@ def test_a_setting_without_its_form_is_refused_before_the_heavy_imports(setting:
     words = [sys.executable, "-c", code, setting, "--train", "train.csv", "--study", "study"]
     out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert out.startswith("--set ") and out.endswith(". []\n")
+
+
+def test_scores() -> None:
+    assert (score_of("--target-score", 0.45), score_of("--target-score", None)) == (0.45, -inf)
+
+
+@pytest.mark.parametrize("score", [nan, inf, -inf])
+def test_what_is_no_score_is_refused(score: float) -> None:
+    with pytest.raises(UserError, match=rf"^--target-score takes a score such as 0.45, but got {score}\.$"):
+        score_of("--target-score", score)

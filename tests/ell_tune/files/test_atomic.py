@@ -1,6 +1,7 @@
 """Nothing is ever half-written."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,19 @@ def test_refuses_where_it_cannot_write(tmp_path: Path) -> None:
         write_whole(tmp_path / "none" / "out.csv", "")
     with pytest.raises(UserError, match="this is a directory or a device"):
         write_whole(tmp_path, "")
-    with pytest.raises(UserError, match="the file cannot be written: File name too long"):
+    with pytest.raises(UserError, match=r"the file cannot be written \(file name too long\). Name a place that can be"):
         write_whole(tmp_path / ("x" * 300), "")
+
+
+def test_refuses_a_read_only_disk(tmp_path: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", tmp_path]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no disk can be mounted here")
+    try:
+        with pytest.raises(UserError, match=r"the file cannot be written \(read-only file system\)"):
+            write_whole(tmp_path / "out.csv", "")
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
 
 
 def test_a_folder_is_there_when_it_is_whole(tmp_path: Path) -> None:
@@ -46,6 +58,9 @@ def test_a_folder_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
         (making / "file").write_text("half of it")
         raise ZeroDivisionError
     assert os.listdir(tmp_path) == []
+    with pytest.raises(UserError) as error, whole_folder(path, place=path) as making:
+        write_whole(making / ("x" * 300), "")
+    assert str(error.value).startswith(f"{path}/xxx")  # not the name that it has while it is made
     path.mkdir()
     with pytest.raises(OSError, match="not empty"), whole_folder(path, place=path):
         (path / "another's").touch()

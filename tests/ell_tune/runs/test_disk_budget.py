@@ -107,6 +107,16 @@ def test_the_worst_go_first_and_do_not_come_back_and_checkpoints_stay(tmp_path: 
     assert list(all_item_sizes(str(tmp_path))) == ["trial-0004"]
 
 
+def test_what_a_smaller_budget_takes_away_is_counted(tmp_path: Path) -> None:
+    one = [publish(tmp_path, number, WEIGHTS_ITEM, 1000) for number in range(3)][0]
+    ended = [record(number, 0.5 + number / 10) for number in range(3)]
+    kept = KeptWeights(str(tmp_path), one, ended)
+    assert (kept.num_dropped, kept.is_over, keeping(tmp_path)) == (2, False, {0})
+    publish(tmp_path, 3, "checkpoint-000000", 5000)
+    kept = KeptWeights(str(tmp_path), one, [*ended, record(3, 0.4, TrialState.RUNNING)])
+    assert (kept.num_dropped, kept.is_over, keeping(tmp_path)) == (1, True, set())
+
+
 @pytest.mark.parametrize("state", [TrialState.LOST, TrialState.COMPLETE])
 def test_weights_of_a_lost_trial_and_half_deleted_ones_go_when_the_study_goes_on(
     tmp_path: Path, state: TrialState

@@ -12,7 +12,6 @@ from studies import DEVICES_PER_TRIAL, enqueue_again, make_source
 
 from ell_tune.running.jobs import EndKind, JobEnd
 from ell_tune.runs.budget import Budget, Meter
-from ell_tune.runs.search_source import SearchSource
 from ell_tune.trainable import Progress
 from ell_tune.trials.records import StudyRecord, TrialState
 
@@ -241,29 +240,6 @@ def test_a_config_enqueued_twice_runs_once(tmp_path: Path) -> None:
     assert study.optuna_study.get_trials()[2].user_attrs["duplicate_of"] == 1
 
 
-def test_a_trial_that_breaks_a_constraint_ends_and_the_sampler_learns_by_how_much(tmp_path: Path) -> None:
-    settings = {"num_folds": 2, "constraints": {"num_parameters": 80, "seconds_per_essay": 1.0}}
-    source, study = make_source(tmp_path / "study", Budget(num_trials=3), study=settings)
-    for index, measures in enumerate([{"num_parameters": 100.0}, {"num_parameters": 60.0, "seconds_per_essay": 3.0}]):
-        job = source.next_job()
-        assert job is not None
-        assert not source.on_progress(job, Progress(1, 4, 0.5, measures), seconds=1)
-        assert study.record().trials[index].measures == measures
-    reasons = [trial.reason for trial in study.record().trials]
-    assert reasons == [
-        "breaks a constraint: num_parameters is 100, and may be 80",
-        "breaks a constraint: seconds_per_essay is 3, and may be 1",
-    ]
-    seen = [trial.constraints for trial in study.optuna_study.get_trials()[:2]]
-    assert seen == [
-        {"num_parameters": 0.25, "seconds_per_essay": 0.0},
-        {"num_parameters": -0.25, "seconds_per_essay": 2.0},
-    ]
-    kept = source.next_job()
-    assert kept is not None
-    assert source.on_progress(kept, Progress(1, 4, 0.5, {"num_parameters": 80.0}), seconds=1)
-
-
 def test_ended_trials_leave_no_checkpoints(tmp_path: Path) -> None:
     source, study = make_source(tmp_path / "study", Budget(num_trials=4))
     run_all(source, Path(study.artifacts))
@@ -307,32 +283,6 @@ def test_a_trial_killed_before_its_config_was_written_gets_the_config_it_would_h
     source, study = make_source(tmp_path / "study", Budget(num_trials=6))
     run_all(source, tmp_path / "b")
     assert outcome(study.record()) == outcome(reference_study.record())
-
-
-@pytest.mark.parametrize("fault", ["diverges", "breaks a constraint"])
-def test_a_trial_that_fails_at_a_rung_counts_there_as_it_does_after_a_restart(tmp_path: Path, fault: str) -> None:
-    settings = {"num_folds": 2, "constraints": {"num_parameters": 80}}
-    changes = {"study": settings, "enqueue": [{"x": 1.0}, {"x": 2.0}]}
-
-    def two_trials(folder: Path) -> SearchSource:
-        source, _ = make_source(folder, Budget(num_trials=3), **changes)
-        for first, second, parameters in [(0.5, 0.5, 1.0), (0.6, float("nan") if fault == "diverges" else 0.6, 100.0)]:
-            job = source.next_job()
-            assert job is not None
-            source.on_progress(job, Progress(1, 4, first), seconds=1)
-            measures = {} if fault == "diverges" else {"num_parameters": parameters}
-            source.on_progress(job, Progress(2, 4, second, measures), seconds=1)
-        return source
-
-    going_on = two_trials(tmp_path / "one")
-    two_trials(tmp_path / "two")
-    resumed, _ = make_source(tmp_path / "two", Budget(num_trials=3), **changes)
-    assert resumed.next_job() is not None  # the first trial, which goes on
-    for source in (going_on, resumed):
-        job = source.next_job()
-        assert job is not None and job.name == "trial-0002"
-        assert source.on_progress(job, Progress(1, 4, 0.55), seconds=1)
-        assert source.on_progress(job, Progress(2, 4, 0.55), seconds=1)  # the second of three
 
 
 def test_a_duplicate_whose_process_died_before_it_was_ended_is_ended_and_not_counted(tmp_path: Path) -> None:

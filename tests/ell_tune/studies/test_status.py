@@ -49,7 +49,7 @@ def test_a_new_study(tmp_path: Path) -> None:
         "under_way": [],
     }
     assert as_lines(found, NOW) == [
-        "study: 0 trials ended (none yet)",
+        "study: no trials yet; 0 ended",
         "2 enqueued and not started",
         "not searched now",
         "0m00s searched, 0m00s of device time, last event 1m05s ago",
@@ -98,7 +98,7 @@ def test_a_running_and_an_interrupted_study(tmp_path: Path) -> None:
         "under_way": [base, {**base, **unscored}],
     }
     lines = [
-        "study: 0 of 9 trials ended (2 running)",
+        "study: 2 running; 0 of 9 ended",
         f"searched now by process {os.getpid()} on host {socket.gethostname()}",
         "2m05s searched, 0m50s of device time, last event 1m05s ago",
         f"best 0.6123 (trial 0, running): {BASE}",
@@ -112,7 +112,7 @@ def test_a_running_and_an_interrupted_study(tmp_path: Path) -> None:
     changed = {"trials": {"interrupted": 2}, "best": states[0], "under_way": states}
     assert interrupted == {**found, "searched_by": None, "asked_for": None, **changed}
     assert as_lines(interrupted, NOW) == [
-        "study: 0 trials ended (2 interrupted)",
+        "study: 2 interrupted; 0 ended",
         "not searched now, which the same `ell-tune search` goes on with",
         lines[2],
         f"best 0.6123 (trial 0, interrupted): {BASE}",
@@ -131,7 +131,7 @@ def test_a_finished_study(tmp_path: Path) -> None:
     assert found["device_seconds"] == 6 * 2 * DEVICES_PER_TRIAL  # four and two evaluations of 2 s
     assert (found["best"]["number"], found["best"]["score"]) == (0, pytest.approx(0.58))
     assert as_lines(found, NOW) == [
-        "study: 2 trials ended (1 complete, 1 stopped)",
+        "study: 1 complete, 1 stopped; 2 ended",
         "not searched now",
         "2m05s searched, 0m06s of device time, last event 1m05s ago",
         f"best 0.5800 (trial 0, complete): {BASE}",

@@ -77,3 +77,30 @@ def test_a_torn_last_line_of_the_journal_loses_nothing_else(tmp_path: Path) -> N
     run_all(source, tmp_path)
     assert study.record().trials[:2] == before.trials
     assert len(open_study(tmp_path / "study").record().trials) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "how"),
+    [
+        ("study.json", b"{", r"what stands there is not what was written \(Expecting"),
+        ("study.json", b"[]", "what stands there is not what was written"),
+        ("study.json", b'{"format": 2}', r"what stands there is not what was written \('provenance'\)"),
+        ("journal.log", b"", "the lines that begin the study are gone"),
+        ("journal.log", b"rubbish\n{}\n", r"not every line is JSON \(Expecting value"),
+        ("journal.log", b"\xff\xfe\n{}\n", "not every line is JSON"),
+        ("journal.log", None, "it is gone"),
+        ("folds.csv", None, "it is gone"),
+    ],
+)
+def test_a_damaged_study_is_refused_and_left_as_it_is(
+    tmp_path: Path, name: str, content: bytes | None, how: str
+) -> None:
+    make_study(tmp_path / "study")
+    path = tmp_path / "study" / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    for writes in (False, True):
+        with pytest.raises(UserError, match=rf"{name}: a study is read .* this one is damaged: {how}.* Put it back"):
+            open_study(tmp_path / "study", writes)
+    assert (path.read_bytes() if path.exists() else None) == content

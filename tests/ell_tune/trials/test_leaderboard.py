@@ -19,7 +19,7 @@ def test_rows_hold_every_trial_the_best_first_with_what_it_is() -> None:
     assert [row["state"] for row in rows] == ["complete", "complete", "stopped", "failed"]
     assert [row["score"] for row in rows] == [0.45, 0.47, 0.44, None]
     assert rows[2]["steps"] == 4
-    assert set(rows[0]) == {"number", "state", "score", "steps", "seconds", "reason", "config"}
+    assert set(rows[0]) == {"number", "state", "score", "steps", "seconds", "reason", "fits_space", "config"}
     assert rows[3]["reason"] == "diverged"
 
 

@@ -1,5 +1,6 @@
 """What only a real GPU shows: `make gpu`. Skipped, visibly, where there is none."""
 
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from transformers import DebertaV2Config, DebertaV2Model
 from ell_tune.trainable import FoldData
 from trainables import regressor
 from trainables.regressor import Config
+from trainables.regressor.encoder import disentangled_attention
 from trainables.regressor.encoder.disentangled_attention import accelerate_attention
+from trainables.regressor.encoder.flash_attention import flash_kernel
 from trainables.regressor.fit.gradients import apply_gradients, set_training_mode
 from trainables.regressor.fit.starting import start_fit
 
@@ -190,6 +193,36 @@ def test_fast_attention_is_exact_on_a_gpu_too(dtype: torch.dtype, tolerance: flo
     assert found.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_flash_attention_is_as_near_to_float64_as_our_own(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("flashdeberta.ops.flash_attention")
+    torch.manual_seed(0)
+    exact = DebertaV2Model(DebertaV2Config(**{**DEBERTA, "hidden_size": 96})).to("cuda", torch.float64)
+    tokens_BT = torch.randint(1, 50, (4, 60), device="cuda")
+    mask_BT = (torch.arange(60, device="cuda") < torch.tensor([[60], [45], [20], [1]], device="cuda")).long()
+    expected = gradients_and_states(exact, tokens_BT, mask_BT)
+    kernels: list[Any] = []
+
+    def distances(allowed: bool) -> dict[str, float]:
+        def chosen(query_BHTD: Tensor, dropout: float) -> Any:
+            kernels.append(flash_kernel(query_BHTD, dropout) if allowed else None)
+            return kernels[-1]
+
+        monkeypatch.setattr(disentangled_attention, "flash_kernel", chosen)
+        model = copy.deepcopy(exact).to(dtype)
+        accelerate_attention(model)
+        found = gradients_and_states(model, tokens_BT, mask_BT)
+        model.zero_grad()
+        again = gradients_and_states(model, tokens_BT, mask_BT)
+        assert all(torch.equal(found[name], again[name]) for name in expected)
+        return {name: float((found[name].double() - expected[name]).norm()) for name in expected}
+
+    flash, ours = distances(allowed=True), distances(allowed=False)
+    assert [kernel is None for kernel in kernels] == [False] * 4 + [True] * 4
+    size = {name: float(value.norm()) for name, value in expected.items()}
+    assert {name for name in expected if flash[name] > 2 * ours[name] + 1e-3 * size[name] + 1e-4} == set()
 
 
 def test_the_peak_of_memory_is_that_of_the_fit_alone(

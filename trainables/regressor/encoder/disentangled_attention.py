@@ -2,8 +2,9 @@
 
 He et al. (2021), DeBERTa: a score is query·key + query·position + key·position, each over √(3·width). transformers
 gathers the position terms from products with the whole table of positions, which it copies for every essay; here they
-come from `relative_windows.py`, and the rest from `disentangled_kernels.py`. It also makes the distances of all pairs
-of tokens anew for each batch, for which the CPU waits for the GPU; here they are kept.
+come from `relative_windows.py`, and the rest from `disentangled_kernels.py`; or all of it from `flash_attention.py`,
+where that can serve. transformers also makes the distances of all pairs of tokens anew for each batch, for which the
+CPU waits for the GPU; here they are kept.
 """
 
 from typing import Any
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Encoder, DisentangledSelfAttention
 
 from trainables.regressor.encoder.disentangled_kernels import attend_batched, attend_per_essay
+from trainables.regressor.encoder.flash_attention import flash_kernel
 from trainables.regressor.encoder.relative_windows import RelativeWindows
 
 
@@ -85,43 +87,61 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
         num_terms = 1 + ("c2p" in self.pos_att_type) + ("p2c" in self.pos_att_type)
         # The root in float32, as transformers has it in every precision.
         factor = 1.0 / torch.tensor(self.attention_head_size * num_terms, dtype=torch.float32).sqrt().item()
-        windows = RelativeWindows(hidden_states.shape[1])
-        inputs = (
-            self._heads(self.query_proj(hidden_states if query_states is None else query_states) * factor),
-            self._heads(self.key_proj(hidden_states)),
-            self._heads(self.value_proj(hidden_states)),
-            *self._position_windows(windows, relative_pos, self.pos_dropout(rel_embeddings), factor),
-            attention_mask[:, 0].diagonal(dim1=-2, dim2=-1).bool(),
-            windows,
-        )
+        query_BHTD = self._heads(self.query_proj(hidden_states if query_states is None else query_states))
+        key_BHTD, value_BHTD = self._heads(self.key_proj(hidden_states)), self._heads(self.value_proj(hidden_states))
+        table_SE = self.pos_dropout(rel_embeddings)[: 2 * self.pos_ebd_size]
+        mask_BT = attention_mask[:, 0].diagonal(dim1=-2, dim2=-1).bool()
         dropout = self.dropout.p if self.training else 0.0
-        in_full_precision = inputs[0].dtype in (torch.float32, torch.float64)
-        if inputs[0].device.type == "cpu" and in_full_precision and dropout == 0.0:
-            context_BHTD = attend_per_essay(*inputs)
+        flash = flash_kernel(query_BHTD, dropout)
+        if flash is not None:
+            lengths_B, positions = mask_BT.sum(dim=-1, dtype=torch.int32), self._position_heads(table_SE)
+            reach = (self.position_buckets, self.max_relative_positions)
+            context_BHTD = flash(query_BHTD, key_BHTD, value_BHTD, lengths_B, *positions, False, factor, *reach)
         else:
-            context_BHTD = attend_batched(*inputs, dropout=dropout)
+            windows = RelativeWindows(hidden_states.shape[1])
+            positions = self._position_windows(windows, relative_pos, table_SE, factor)
+            inputs = (query_BHTD * factor, key_BHTD, value_BHTD, *positions, mask_BT, windows)
+            in_full_precision = query_BHTD.dtype in (torch.float32, torch.float64)
+            if query_BHTD.device.type == "cpu" and in_full_precision and dropout == 0.0:
+                context_BHTD = attend_per_essay(*inputs)
+            else:
+                context_BHTD = attend_batched(*inputs, dropout=dropout)
         return context_BHTD.transpose(1, 2).flatten(2), None
 
     def _heads(self, x_BTE: Tensor) -> Tensor:
         return x_BTE.unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
 
-    def _position_windows(
-        self, windows: RelativeWindows, relative_pos: Tensor, table_SE: Tensor, factor: float
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The windows of the positions' keys (c2p) and of their scaled queries (p2c)."""
-        span = self.pos_ebd_size
-        table_SE = table_SE[: 2 * span]
-        distance_MW = windows.distances(table_SE.device)
-        # A row of p2c is a key and a column a query: the distances run the other way.
+    def _positions(self, table_SE: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The keys (c2p) and the queries (p2c) [S, E] of relative positions."""
         keys = queries = None
         if "c2p" in self.pos_att_type:
             project: Any = self.key_proj if self.share_att_key else self.pos_key_proj
-            index_MW = _table_index(relative_pos, distance_MW, span)
-            keys = windows.of_table(project(table_SE), index_MW, self.num_attention_heads)
+            keys = project(table_SE)
         if "p2c" in self.pos_att_type:
             project = self.query_proj if self.share_att_key else self.pos_query_proj
-            index_MW = _table_index(relative_pos, -distance_MW, span)
-            queries = windows.of_table(project(table_SE) * factor, index_MW, self.num_attention_heads)
+            queries = project(table_SE)
+        return keys, queries
+
+    def _position_heads(self, table_SE: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The same, by head [1, H, S, D]."""
+        keys, queries = self._positions(table_SE)
+        return None if keys is None else self._heads(keys[None]), None if queries is None else self._heads(
+            queries[None]
+        )
+
+    def _position_windows(
+        self, windows: RelativeWindows, relative_pos: Tensor, table_SE: Tensor, factor: float
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The windows of the positions' keys and of their scaled queries."""
+        keys, queries = self._positions(table_SE)
+        distance_MW = windows.distances(table_SE.device)
+        if keys is not None:
+            index_MW = _table_index(relative_pos, distance_MW, self.pos_ebd_size)
+            keys = windows.of_table(keys, index_MW, self.num_attention_heads)
+        if queries is not None:
+            # A row of p2c is a key and a column a query: the distances run the other way.
+            index_MW = _table_index(relative_pos, -distance_MW, self.pos_ebd_size)
+            queries = windows.of_table(queries * factor, index_MW, self.num_attention_heads)
         return keys, queries
 
 
