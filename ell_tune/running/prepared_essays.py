@@ -42,9 +42,16 @@ class PreparedEssays:
     def get(self, preparation: StrictConfig) -> Any:
         """What the trainable's `prepare` made of the essays. Raises what that raised."""
         try:
-            return ray.get(ray.get(self._preparer.get.remote(preparation, [self._essays])))
+            return ray.get(self._reference(preparation))
+        except ray.exceptions.ObjectLostError:  # its process died with them just now, and has started again
+            return ray.get(self._reference(preparation))
+
+    def _reference(self, preparation: StrictConfig) -> ObjectRef:
+        try:
+            reference: ObjectRef = ray.get(self._preparer.get.remote(preparation, [self._essays]))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None  # so that a UserError of `prepare` is told as one
+        return reference
 
     def close(self) -> None:
         """Ends the actor."""
