@@ -28,6 +28,7 @@ from ell_tune.cli.options import (
 )
 from ell_tune.errors import UserError
 from ell_tune.running.ray_environment import set_ray_environment
+from ell_tune.runs.budget import Budget
 from ell_tune.trials.records import TrialRecord, TrialState
 
 
@@ -68,14 +69,6 @@ def search(
 
     Example: `ell-tune search search_spaces/minilm_cpu.yaml --train train.csv --study studies/first --trials 20`
     """
-    set_ray_environment(address)
-    from ell_tune.models.pseudo_labels import pseudo_request
-    from ell_tune.running.ray_cluster import connected, resources
-    from ell_tune.runs.budget import Budget
-    from ell_tune.runs.search import SearchRequest, check_request, finished_record, fit_to_disk
-    from ell_tune.runs.search import search as run_search
-    from ell_tune.trials.progress import make_display
-
     budget = Budget(
         num_trials=trials,
         seconds=seconds_of("--time-budget", time_budget),
@@ -84,6 +77,13 @@ def search(
         target_score=score_of("--target-score", target_score),
         disk_bytes=bytes_of("--disk-budget", disk_budget),
     )
+    set_ray_environment(address)
+    from ell_tune.models.pseudo_labels import pseudo_request
+    from ell_tune.running.ray_cluster import connected, resources
+    from ell_tune.runs.search import SearchRequest, check_request, finished_record, fit_to_disk
+    from ell_tune.runs.search import search as run_search
+    from ell_tune.trials.progress import make_display
+
     asked = SearchRequest(space, train, study, settings or [], budget, pseudo_request(pseudo, pseudo_model))
     request = check_request(asked)
     print_pseudo(request.pseudo)
