@@ -31,7 +31,7 @@ from trainables.regressor.optimization.parameter_groups import (
     optimizer_groups,
     parameter_table,
 )
-from trainables.regressor.optimization.prior_decay import decay_towards
+from trainables.regressor.optimization.prior_decay import draw_back_to_start
 from trainables.regressor.weights import soup_dir, start_weights
 
 
@@ -99,15 +99,15 @@ def _first_state(
 ) -> FitState:
     optimizer = make_optimizer(config.optimizer.algorithm, optimizer_groups(table))
     trained_names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    pretrained = {
-        parameter
-        for name, encoder in model.encoders.items()
-        for parameter in trained_from_pretrained(encoder.backbone, config.encoders[name].reinit)
-    }
     if config.mixout is not None:
+        pretrained = {
+            parameter
+            for name, encoder in model.encoders.items()
+            for parameter in trained_from_pretrained(encoder.backbone, config.encoders[name].reinit)
+        }
         add_mixout(model, config.mixout, pretrained)
     if config.prior_decay is not None:
-        decay_towards(optimizer, config.prior_decay, pretrained)
+        draw_back_to_start(optimizer)
     soup_folder = soup_dir(checkpoints.weights_dir)
     return FitState(
         model=model,

@@ -27,7 +27,7 @@ class ParameterRow:
     part: str  # "head" (with poolings and norms), "layer 12" … "layer 1", "embeddings", "second layer 6" …, "loss"
     lr: float  # the peak of its schedule
     weight_decay: float  # towards 0
-    prior_decay: float  # towards the pretrained weights, in place of the other; as `decay_towards` sets it up
+    prior_decay: float  # towards the pretrained weights, in place of the other; see `prior_decay.py`
     frozen_epochs: float  # so many from the start: 0 where it is never frozen, infinite where always
     parameters: Mapping[str, nn.Parameter]  # by their names in the model or the loss
 
@@ -64,9 +64,14 @@ def freeze_parameters(table: list[ParameterRow], epoch: int) -> bool:
 
 
 def optimizer_groups(table: list[ParameterRow]) -> ParameterGroups:
-    """The rows that are ever trained, as torch's parameter groups."""
+    """The rows that are ever trained, as torch's parameter groups; those drawn back have a `prior_decay`."""
     return [
-        {"params": list(row.parameters.values()), "lr": row.lr, "weight_decay": row.weight_decay}
+        {
+            "params": list(row.parameters.values()),
+            "lr": row.lr,
+            "weight_decay": row.weight_decay,
+            **({"prior_decay": row.prior_decay} if row.prior_decay else {}),
+        }
         for row in table
         if math.isfinite(row.frozen_epochs)
     ]

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import nn
 
 from ell_tune.config import StrictConfig
 from ell_tune.errors import BadConfig
@@ -26,32 +25,23 @@ class PriorDecayConfig(StrictConfig):
     )
 
 
-def decay_towards(optimizer: torch.optim.Optimizer, config: PriorDecayConfig, pretrained: set[nn.Parameter]) -> None:
-    """Lets `pretrained` matrices of a fresh optimiser decay towards their present values, at their own learning rate.
+def draw_back_to_start(optimizer: torch.optim.Optimizer) -> None:
+    """Lets what a fresh optimiser has in groups with a `prior_decay` decay towards its present values, at its rate.
 
-    They get groups of their own, without the optimiser's own decay. Everything else (the head, the pooling, layers that
-    were re-initialised) keeps decaying towards 0, for its start is worth nothing. A popular form meant to spare the
-    head like this, but compared an index with the number of groups, which it never is: `exclude_last_group` never held.
-    Vectors do not decay.
+    Such are the table's rows of pretrained matrices. Everything else (the head, the pooling, layers that were
+    re-initialised) decays towards 0, for its start is worth nothing. A popular form meant to spare the head like this,
+    but compared an index with the number of groups, which it never is: `exclude_last_group` never held.
 
     Raises:
-        BadConfig: there is no such matrix.
+        BadConfig: there is no such group.
     """
-    priors: dict[nn.Parameter, torch.Tensor] = {}
-    for group in list(optimizer.param_groups):
-        drawn = [p for p in group["params"] if p in pretrained and p.ndim >= 2]
-        priors |= {parameter: parameter.detach().clone() for parameter in drawn}
-        if drawn:
-            group["params"] = [parameter for parameter in group["params"] if parameter not in priors]
-            optimizer.add_param_group(
-                {**group, "params": drawn, "weight_decay": 0.0, "prior_decay": config.strength},
-            )
-    if not priors:
+    drawn = [parameter for group in optimizer.param_groups if "prior_decay" in group for parameter in group["params"]]
+    if not drawn:
         raise BadConfig(
             "prior_decay: matrices that are pretrained and trained on are needed, but freeze and reinit.num_layers "
             "leave none. Freeze or re-initialise less, or set prior_decay to off."
         )
-    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+    priors = {parameter: parameter.detach().clone() for parameter in drawn}
 
     @torch.no_grad()
     def draw_back(optimizer: torch.optim.Optimizer, *_: Any) -> None:
