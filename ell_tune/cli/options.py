@@ -27,6 +27,13 @@ def _well_formed(settings: list[str] | None) -> list[str] | None:
     return settings
 
 
+def finite(number: float | None) -> float | None:
+    """The number that an option gives. Raises `typer.BadParameter`: it is infinite, or none."""
+    if number is not None and not isfinite(number):
+        raise typer.BadParameter(f"a finite number is needed, not {number}")
+    return number
+
+
 TrainOption = Annotated[Path, typer.Option("--train", help="CSV of scored essays.", metavar="TRAIN.csv")]
 SettingsOption = Annotated[
     list[str] | None,
@@ -34,9 +41,14 @@ SettingsOption = Annotated[
         "--set", metavar="PATH=VALUE", callback=_well_formed, help="Fix a field; may be given more than once."
     ),
 ]
-CpusOption = Annotated[float, typer.Option(min=0.1, help="CPUs, and with them threads, of each trial.")]
+CpusOption = Annotated[
+    float, typer.Option(min=0.1, callback=finite, help="CPUs, and with them threads, of each trial.")
+]
 GpusOption = Annotated[
-    float | None, typer.Option(min=0.0, help="GPUs of each trial; 0.5 puts two on one. Default: 1 where there are any.")
+    float | None,
+    typer.Option(
+        min=0.0, callback=finite, help="GPUs of each trial; 0.5 puts two on one. Default: 1 where there are any."
+    ),
 ]
 ConcurrentOption = Annotated[
     int | None, typer.Option("--max-concurrent", min=1, help="Trials at a time. Default: as many as fit.")

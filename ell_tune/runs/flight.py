@@ -8,7 +8,7 @@ import optuna
 
 from ell_tune.trainable import MEASURES, Progress
 from ell_tune.trials.records import TrialState
-from ell_tune.trials.trial_attributes import MISFIT, OUTCOME, REASON, USAGE
+from ell_tune.trials.trial_attributes import BROKEN, MISFIT, OUTCOME, REASON, USAGE
 
 
 class Flight:
@@ -45,18 +45,26 @@ class Flight:
 
     def note(self, progress: Progress, seconds: float, devices: float, search_seconds: float) -> None:
         """Writes an evaluation. Its cost comes first, so that no score is without it."""
-        usage = self.usage
-        usage["num_steps"] = progress.num_steps
-        usage["seconds"] = self.seconds + seconds
-        usage["device_seconds"] = usage.get("device_seconds", 0.0) + seconds * devices
-        usage["search_seconds"] = search_seconds
+        self.usage["num_steps"] = progress.num_steps
         for name in MEASURES:
             if name in progress.metrics:
-                usage[name] = max(usage.get(name, 0.0), progress.metrics[name])
-        self.trial.set_user_attr(USAGE, dict(usage))
+                self.usage[name] = max(self.usage.get(name, 0.0), progress.metrics[name])
+        self.note_cost(seconds, devices, search_seconds)
         score = progress.score if isfinite(progress.score) else inf
         self.curve[progress.step] = score
         self.trial.report(score, progress.step)
+
+    def note_cost(self, seconds: float, devices: float, search_seconds: float) -> None:
+        """Writes what training since the last evaluation has cost."""
+        usage = self.usage
+        usage["seconds"] = self.seconds + seconds
+        usage["device_seconds"] = usage.get("device_seconds", 0.0) + seconds * devices
+        usage["search_seconds"] = search_seconds
+        self.trial.set_user_attr(USAGE, dict(usage))
+
+    def note_broken(self) -> None:
+        """Writes that it ends because it breaks a constraint, for an edit that loosens it."""
+        self.trial.set_user_attr(BROKEN, {})
 
     def note_end(self, outcome: TrialState, reason: str | None, violations: Mapping[str, float]) -> None:
         """Writes what becomes of it, before Optuna is told, and by how much it breaks each constraint (see there)."""

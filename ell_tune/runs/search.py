@@ -17,6 +17,7 @@ from ell_tune.running.worker import Workload
 from ell_tune.runs.budget import Budget
 from ell_tune.runs.disk_budget import KeptWeights
 from ell_tune.runs.search_source import SearchSource
+from ell_tune.studies.journal import damaged
 from ell_tune.studies.study import Study, check_new_study, create_study, open_study, study_exists
 from ell_tune.studies.study_edit import SpaceEdit, apply, compare
 from ell_tune.studies.study_lock import check_not_held, hold_study
@@ -68,6 +69,8 @@ def check_request(request: SearchRequest) -> CheckedSearch:
         _check_same_essays(study.manifest, essays, request)
         edit = compare(study, spec, request.space_path)
         folds = load_folds(study.folds_path, essays)
+        if folds.fingerprint != study.manifest["provenance"]["folds_sha256"]:
+            raise damaged(study.folds_path, "the folds are not those that its trials were scored on")
     else:
         check_new_study(request.study_dir)
         folds = make_folds(essays, spec.study.num_folds, spec.study.seed)
@@ -101,8 +104,8 @@ def fit_to_disk(checked: CheckedSearch) -> str | None:
         kept = KeptWeights(study.artifacts, disk_bytes, study.record().trials)
     if kept.is_over:
         return (
-            f"--disk-budget: without the weights of any trial {study.name} takes more than that, so none are kept "
-            f"until trials under way have ended."
+            f"--disk-budget: {study.name} takes more than that without the weights of any trial, so none are kept. "
+            f"Checkpoints go when their trials end."
         )
     if kept.num_dropped:
         return f"--disk-budget: trials that have lost their weights to fit it: {kept.num_dropped}."

@@ -178,6 +178,9 @@ class SearchSource:
         flight = self._flights[job.name]
         if progress.step not in flight.curve:
             self._note(flight, progress, seconds)
+        else:  # trained once more, from an older state or from nothing
+            flight.note_cost(seconds, self._devices_per_trial, self.meter.seconds)
+        self.meter.add_device_seconds(seconds * self._devices_per_trial)
         end = self._end_at(flight, progress)
         if end is not None:
             self._tell(job, *end)
@@ -189,7 +192,6 @@ class SearchSource:
         flight.note(progress, seconds, self._devices_per_trial, self.meter.seconds)
         if self._weights is not None:
             self._weights.changed(flight.number)
-        self.meter.add_device_seconds(seconds * self._devices_per_trial)
         self._tracker.trial_reported(flight.number, progress.step, {"score": progress.score, **progress.metrics})
         self._show(flight)
 
@@ -204,6 +206,7 @@ class SearchSource:
             return TrialState.FAILED, f"diverged: the score of evaluation {progress.step} is {progress.score}"
         broken_limit = broken(self._limits, flight.measures)
         if broken_limit is not None:
+            flight.note_broken()
             return TrialState.FAILED, broken_limit
         if progress.step == progress.num_steps:
             self._check_measured(flight)

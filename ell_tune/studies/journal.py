@@ -28,10 +28,14 @@ def open_journal(path: Path) -> JournalStorage:
     """The storage of the journal at `path`, with all that it says read; the file is made if it is not there yet.
 
     Raises:
-        UserError: a line of it is none that was written.
+        UserError: it is damaged.
     """
     _share_distributions()
-    return _Storage(_Journal(path))
+    try:
+        return _Storage(_Journal(path))
+    except (KeyError, AttributeError, AssertionError, TypeError, IndexError) as error:
+        # Optuna trusts each line to be one of its own that follows from those before.
+        raise damaged(path, f"its lines do not follow from each other ({type(error).__name__}: {error})") from None
 
 
 def damaged(path: Path, how: str) -> UserError:

@@ -164,6 +164,9 @@ def read_manifest(study_dir: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found, made_by = manifest["format"], manifest["provenance"]["ell_tune"]
+        if found == _FORMAT:
+            for section in ("generation", "edits", "document", "study", "base", "searched", "artifacts", "data"):
+                manifest[section]
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(path, f"what stands there is not what was written ({first_line(error)})") from None
     if found != _FORMAT:
@@ -171,6 +174,9 @@ def read_manifest(study_dir: Path) -> dict[str, Any]:
             f"{path}: this ell-tune reads studies of format {_FORMAT}, but this one has format {found!r}. Use the "
             f"ell-tune that made it: version {made_by}."
         )
+    for other in (study_dir / "journal.log", study_dir / "folds.csv"):
+        if not other.is_file():  # a journal would be made anew, without a trial
+            raise damaged(other, "it is gone")
     return manifest
 
 
@@ -178,13 +184,10 @@ def open_study(study_dir: Path, writes: bool = False) -> Study:
     """Opens an existing study, to read it or (`writes`) to go on with it.
 
     Raises:
-        UserError: see `read_manifest`; or the journal is damaged, or a file is gone.
+        UserError: see `read_manifest`; or the journal is damaged.
     """
     manifest = read_manifest(study_dir)
     journal = study_dir / "journal.log"
-    for path in (journal, study_dir / "folds.csv"):
-        if not path.is_file():  # a journal would be made anew, without a trial
-            raise damaged(path, "it is gone")
     if writes:
         drop_torn_line(journal)
     storage = _storage(journal)

@@ -24,16 +24,17 @@ from ell_tune.dotted import differences
 from ell_tune.errors import UserError
 from ell_tune.files.atomic import write_whole
 from ell_tune.spaces.space import OutsideDomain
-from ell_tune.studies.judging import Judgement, judged_again
+from ell_tune.studies.judging import Judgement, judge, judged_again
 from ell_tune.studies.study import Study, described, enqueue_config, open_study, optuna_name, was_started
 from ell_tune.studies.study_lock import changing_trials
 from ell_tune.trials.records import TrialState
-from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, REASON, USAGE
+from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE
 
 _FIXED_PARAMS = "fixed_params"  # Optuna's system attribute of an enqueued trial
 _JUDGED = {
     TrialState.FAILED: "these trials have failed",
     TrialState.COMPLETE: "these trials are complete again",
+    TrialState.STOPPED: "these trials are stopped ones again",
     TrialState.RUNNING: "these trials go on, which had failed",
 }
 _FIXED_FIELDS = ("seed", "num_folds", "fold", "artifacts")  # of the section `study`: scores would not compare
@@ -72,7 +73,7 @@ class SpaceEdit:
                 words.append(f"By its constraints {what}: {', '.join(numbers)}.")
         before, now = self.stopped_as
         if before != now:
-            words.append(f"Trials that were stopped or failed stay told as {before}; those to come are told as {now}.")
+            words.append(f"Trials that were stopped or failed stay told as they are; those to come are told as {now}.")
         return " ".join(words)
 
 
@@ -190,8 +191,6 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec, judgement: Judgem
     before = attributes.pop(MISFIT, None) or {"params": trial.params, "state": trial.state.name, "value": moved.value}
     if _misfit(config, spec) is not None:
         attributes[MISFIT] = before
-        for name, value in trial.constraints.items():  # to be judged again once it fits
-            moved.set_constraint(name, value)
         if trial.state != Told.RUNNING:
             # Ignored by samplers, and never started where it waited.
             moved.state, moved.value = Told.FAIL, None
@@ -200,11 +199,12 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec, judgement: Judgem
         return moved
     if trial.state == Told.FAIL:  # a misfit until now, or of a lost worker
         moved.state, moved.value = Told[before["state"]], before["value"]
+    if judgement is not None:
+        judge(moved, judgement)
+        _tell_again(moved, judgement.state, spec)
     if OUTCOME in attributes:
         for name, value in violations(spec.study.constraints.limits, attributes.get(USAGE, {})).items():
             moved.set_constraint(name, value)
-    if judgement is not None:
-        _judge(moved, judgement, spec)
     params = spec.space.encode(config)
     if moved.state == Told.WAITING:
         moved.datetime_start = moved.datetime_complete = None
@@ -216,13 +216,13 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec, judgement: Judgem
     return moved
 
 
-def _judge(trial: FrozenTrial, judgement: Judgement, spec: SearchSpec) -> None:
-    """Makes of an ended trial what the edited constraints make of it."""
-    attributes = trial.user_attrs
-    if judgement.state == TrialState.RUNNING:
-        del attributes[OUTCOME], attributes[REASON]
+def _tell_again(trial: FrozenTrial, state: TrialState, spec: SearchSpec) -> None:
+    """Lets Optuna know of an ended trial what the edited constraints make of it."""
+    if state == TrialState.RUNNING:
         trial.state, trial.value, trial.datetime_complete = Told.RUNNING, None, None
         return
-    attributes[OUTCOME], attributes[REASON] = str(judgement.state), judgement.reason
-    score = min(trial.intermediate_values.values())
-    trial.state, trial.value = told(spec.study.tells_stopped_as, judgement.state, score, estimate=score)
+    curve = trial.intermediate_values
+    score = min(curve.values())
+    trial.state, trial.value = told(spec.study.tells_stopped_as, state, score, estimate=score)
+    if trial.state == Told.PRUNED:  # as Optuna does itself where it is told
+        trial.value = curve[max(curve)]

@@ -7,5 +7,8 @@ CONFIG = "config"  # where it differs from the study's base config: dotted path 
 USAGE = "usage"  # of its last evaluation: num_steps, seconds, device_seconds, search_seconds, and measures
 OUTCOME = "outcome"  # the `TrialState` that it ended in
 REASON = "reason"  # why it was stopped, failed or broke off
+# Of a trial that failed because it breaks a constraint: its `outcome` and `reason` before an edit tightened that; empty
+# where it ended for it.
+BROKEN = "broken_constraint"
 MISFIT = "misfit"  # what its `params`, Optuna `state` and `value` were before an edit of the space that it does not fit
 DUPLICATE_OF = "duplicate_of"  # the number of an earlier trial with the same config: it was not run

@@ -5,8 +5,9 @@ import sys
 from math import inf, nan
 
 import pytest
+import typer
 
-from ell_tune.cli.options import bytes_of, score_of
+from ell_tune.cli.options import bytes_of, finite, score_of
 from ell_tune.errors import UserError
 
 
@@ -32,6 +33,13 @@ def test_scores() -> None:
 def test_what_is_no_score_is_refused(score: float) -> None:
     with pytest.raises(UserError, match=rf"^--target-score takes a score such as 0.45, but got {score}\.$"):
         score_of("--target-score", score)
+
+
+@pytest.mark.parametrize("number", [nan, inf])
+def test_a_share_of_a_machine_is_finite(number: float) -> None:
+    with pytest.raises(typer.BadParameter, match=f"a finite number is needed, not {number}"):
+        finite(number)
+    assert (finite(0.5), finite(None)) == (0.5, None)
 
 
 @pytest.mark.parametrize("setting", ["evaluations", "=2", "a..b=2", "x=[1"])

@@ -14,13 +14,28 @@ from ell_tune.runs.search import SearchRequest, check_request
 from ell_tune.studies.study_lock import hold_study
 
 
-def test_a_held_study_is_refused(tmp_path: Path) -> None:
-    make_study(tmp_path / "study")
-    data = essays()
+def going_on(folder: Path) -> SearchRequest:
+    """A search into the study that `make_study` made in `folder`."""
+    data, train = essays(), folder.with_suffix(".csv")
     assert data.labels_NC is not None
     rows = [[*cells, *map(str, scores)] for *cells, scores in zip(data.ids, data.texts, data.labels_NC, strict=True)]
-    (tmp_path / "train.csv").write_text(to_csv(["text_id", "full_text", *FB3_TARGETS], rows))
-    request = SearchRequest(tmp_path / "study.yaml", tmp_path / "train.csv", tmp_path / "study", [], Budget(3))
+    train.write_text(to_csv(["text_id", "full_text", *FB3_TARGETS], rows))
+    return SearchRequest(folder.with_suffix(".yaml"), train, folder, [], Budget(3))
+
+
+def test_a_held_study_is_refused(tmp_path: Path) -> None:
+    make_study(tmp_path / "study")
+    request = going_on(tmp_path / "study")
     with hold_study(tmp_path / "study"), pytest.raises(UserError, match=rf"held by process {os.getpid()} on host"):
         check_request(request)
     assert check_request(request).study is not None
+
+
+def test_other_folds_than_the_trials_had_are_refused(tmp_path: Path) -> None:
+    make_study(tmp_path / "study")
+    folds = tmp_path / "study" / "folds.csv"
+    header, *rows = folds.read_text().splitlines()
+    swapped = [f"{id_},{1 - int(fold)}" for id_, fold in (row.split(",") for row in rows)]
+    folds.write_text("\n".join([header, *swapped, ""]))
+    with pytest.raises(UserError, match=r"folds.csv: .* is damaged: the folds are not those that its trials were"):
+        check_request(going_on(tmp_path / "study"))

@@ -296,3 +296,20 @@ def test_a_duplicate_whose_process_died_before_it_was_ended_is_ended_and_not_cou
     run_all(source, tmp_path)
     assert study.optuna_study.get_trials()[2].state == optuna.trial.TrialState.FAIL
     assert [trial.number for trial in study.record().trials] == [0, 1, 3]
+
+
+def test_training_that_is_done_once_more_costs_once_more(tmp_path: Path) -> None:
+    source, _ = make_source(tmp_path / "study", Budget(num_trials=1))
+    job = source.next_job()
+    assert job is not None
+    for step in (1, 2):
+        assert source.on_progress(job, Progress(step, 4, 0.5), seconds=10)
+    budget = Budget(num_trials=1, device_seconds=35 * DEVICES_PER_TRIAL)
+    source, study = make_source(tmp_path / "study", budget)  # killed, and its state is lost
+    assert source.next_job() == job
+    assert source.on_progress(job, Progress(1, 4, 0.5), seconds=10)
+    before = study.optuna_study.get_trials()[0].intermediate_values
+    assert not source.on_progress(job, Progress(2, 4, 0.5), seconds=10)  # 40 s by now
+    (trial,) = study.record().trials
+    assert (trial.seconds, trial.device_seconds) == (40.0, 40.0 * DEVICES_PER_TRIAL)
+    assert study.optuna_study.get_trials()[0].intermediate_values == before == {1: 0.5, 2: 0.5}

@@ -143,3 +143,11 @@ def test_settings_of_the_search_are_part_of_the_space(tmp_path: Path) -> None:
     assert study.config(study.optuna_study.get_trials()[-1])["y"] == 4
     with pytest.raises(UserError, match="y differs from the base config, and is not searched"):
         enqueue(tmp_path / "study", [write(tmp_path / "other.yaml", "y: 3\n")])
+
+
+def test_a_study_without_its_journal_is_refused(tmp_path: Path) -> None:
+    make_study(tmp_path / "study")
+    (tmp_path / "study" / "journal.log").unlink()
+    (tmp_path / "mine.yaml").write_text("x: 4.5\n")
+    with pytest.raises(UserError, match=r"journal.log: a study is read .* this one is damaged: it is gone"):
+        enqueue(tmp_path / "study", [tmp_path / "mine.yaml"])

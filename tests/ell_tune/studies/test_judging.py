@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from edited_studies import NARROW, TRIED, Told, complete, edit, next_job, resume, told
 from studies import make_source
 
+from ell_tune.running.jobs import EndKind, JobEnd
 from ell_tune.runs.budget import Budget
 from ell_tune.studies.study import Study, open_study
 from ell_tune.trainable import Progress
@@ -32,7 +34,7 @@ def test_a_tighter_constraint_fails_trials_and_a_looser_one_takes_it_back(tmp_pa
         (TrialState.FAILED, "breaks a constraint: num_parameters is 100, and may be 80"),
         (TrialState.COMPLETE, None),
     ]
-    assert told(edited)[:2] == [(Told.PRUNED, None), before[1]]
+    assert told(edited)[:2] == [(Told.PRUNED, 0.5), before[1]]
     back, found = edit(edited, **limited(num_parameters=120))
     assert found.summary.endswith("By its constraints these trials are complete again: 0.")
     assert states(back) == [(TrialState.COMPLETE, None)] * 2
@@ -58,16 +60,56 @@ def test_a_trial_that_broke_a_constraint_goes_on_once_it_is_looser(tmp_path: Pat
     assert told(edited)[0] == (Told.COMPLETE, 0.5)
 
 
-def test_a_diverged_trial_and_a_misfit_are_not_judged_again(tmp_path: Path) -> None:
-    tight = limited(num_parameters=80)
-    source, study = make_source(tmp_path / "study", Budget(2), **tight)
-    jobs = [next_job(source), next_job(source)]
-    assert not source.on_progress(jobs[0], Progress(1, 4, float("nan"), {"num_parameters": 60.0}), seconds=1)
-    assert not source.on_progress(jobs[1], Progress(1, 4, 0.7, {"num_parameters": 100.0}), seconds=1)  # x = 8
+def test_a_stopped_trial_is_a_stopped_one_again(tmp_path: Path) -> None:
+    source, study = make_source(tmp_path / "study", Budget(1, trial_seconds=2), **TRIED)
+    assert not source.on_progress(next_job(source), Progress(1, 4, 0.7, {"num_parameters": 100.0}), seconds=3)
+    before = states(study), told(study)
+    assert before[0] == [(TrialState.STOPPED, "a trial has 2 s, which are used up")]
+    edited, _ = edit(study, **limited(num_parameters=80))
+    assert [state for state, _ in states(edited)] == [TrialState.FAILED]
+    back, found = edit(edited, **TRIED)
+    assert found.summary.endswith("By its constraints these trials are stopped ones again: 0.")
+    assert (states(back), told(back)) == before
+
+
+@pytest.mark.parametrize("fault", ["diverges", "bad config"])
+def test_what_failed_for_another_reason_stays_failed(tmp_path: Path, fault: str) -> None:
+    source, study = make_source(tmp_path / "study", Budget(1), **limited(num_parameters=200))
+    job = next_job(source)
+    score = float("nan") if fault == "diverges" else 0.7
+    source.on_progress(job, Progress(1, 1 if fault == "diverges" else 4, score, {"num_parameters": 100.0}), seconds=1)
+    if fault == "bad config":
+        source.on_end(job, JobEnd(EndKind.BAD_CONFIG, message="it does not fit"))
+    before = states(study), told(study)
+    assert before[0][0][0] == TrialState.FAILED
+    edited, found = edit(study, **limited(num_parameters=80))
+    assert found.judged == {}
+    back, found = edit(edited, **limited(num_parameters=120))
+    assert (found.judged, states(back), told(back)) == ({}, *before)
+
+
+def test_a_limit_that_is_broken_again_on_the_way_can_be_loosened_again(tmp_path: Path) -> None:
+    source, study = make_source(tmp_path / "study", Budget(1), **limited(num_parameters=15))
+    for step, limit, next_limit in [(1, 15, 25), (2, 25, 100)]:
+        job = next_job(source)
+        assert not source.on_progress(job, Progress(step, 3, 0.7, {"num_parameters": 10.0 + 10 * step}), seconds=1)
+        assert states(study)[0][1] == f"breaks a constraint: num_parameters is {10 + 10 * step}, and may be {limit}"
+        violation = study.optuna_study.get_trials()[0].constraints["num_parameters"]
+        assert violation == pytest.approx((10 + 10 * step) / limit - 1)
+        study, found = edit(study, **limited(num_parameters=next_limit))
+        assert [judgement.state for judgement in found.judged.values()] == [TrialState.RUNNING]
+        source, study = resume(study, 1, **limited(num_parameters=next_limit))
+    complete(source, next_job(source), [0.7, 0.7, 0.6], {"num_parameters": 40.0})
+    assert states(study) == [(TrialState.COMPLETE, None)]
+
+
+def test_misfits_are_judged_once_they_fit_again(tmp_path: Path) -> None:
+    source, study = make_source(tmp_path / "study", Budget(2), **limited(num_parameters=80))
+    complete(source, next_job(source), [0.5], {"num_parameters": 60.0})
+    assert not source.on_progress(next_job(source), Progress(1, 4, 0.7, {"num_parameters": 100.0}), seconds=1)  # x = 8
     loose = {**limited(num_parameters=120), "search": NARROW["search"], "enqueue": []}
     edited, found = edit(study, **loose)
     assert (found.judged, set(found.misfits)) == ({}, {1})
-    assert [state for state, _ in states(edited)] == [TrialState.FAILED] * 2
     back, found = edit(edited, **limited(num_parameters=120))
     assert {number: judgement.state for number, judgement in found.judged.items()} == {1: TrialState.RUNNING}
-    assert [state for state, _ in states(back)] == [TrialState.FAILED, TrialState.RUNNING]
+    assert [state for state, _ in states(back)] == [TrialState.COMPLETE, TrialState.RUNNING]

@@ -52,12 +52,12 @@ def test_an_edit_of_stopped_as_says_that_it_is_for_trials_to_come(tmp_path: Path
     study = searched(tmp_path / "study")
     edited, found = edit(study, **TRIED, study={"num_folds": 2, "stopped_as": "last_value"})
     assert found.summary.endswith(
-        "All trials of the study fit it. Trials that were stopped or failed stay told as pruned; those to come are "
-        "told as last_value."
+        "All trials of the study fit it. Trials that were stopped or failed stay told as they are; those to come "
+        "are told as last_value."
     )
     assert told(edited)[1][0] == Told.PRUNED
     _, found = edit(edited, **TRIED, study={"num_folds": 2, "sampler": {"name": "cma_es"}})
-    assert found.summary.endswith("stay told as last_value; those to come are told as extrapolated.")
+    assert found.summary.endswith("stay told as they are; those to come are told as extrapolated.")
 
 
 def test_an_edit_that_all_trials_fit_says_so(tmp_path: Path) -> None:
