@@ -116,13 +116,13 @@ def _print_end(trials: Sequence[TrialRecord], why: str | None, space: Path, stud
     if states == {TrialState.FAILED}:
         raise UserError(
             f"{study}: at least one config must train, but each failed; the first, the base config: "
-            f"{trials[0].reason}. Correct {space}, and the same command with a larger --trials goes on."
+            f"{_reason(trials[0])}. Correct {space}, and the same command with a larger --trials goes on."
         )
     if states and states <= {TrialState.FAILED, TrialState.LOST}:
         lost = next(trial for trial in trials if trial.state == TrialState.LOST)
         raise UserError(
             f"{study}: at least one trial must get through, but each failed or lost its worker; trial "
-            f"{lost.number}: {lost.reason}. See that the machine has the memory for it (--max-concurrent), and the "
+            f"{lost.number}: {_reason(lost)}. See that the machine has the memory for it (--max-concurrent), and the "
             f"same command with a larger --trials goes on."
         )
     if why is not None:
@@ -130,6 +130,10 @@ def _print_end(trials: Sequence[TrialRecord], why: str | None, space: Path, stud
         kept = f" Still under way, for a larger budget to go on with: {under_way}." if under_way else ""
         print_line(f"The search ended early: {why}.{kept}")
     print_line(f"Trials in {study}: {len(trials)}. Next: ell-tune leaderboard {shlex.quote(str(study))}")
+
+
+def _reason(trial: TrialRecord) -> str:
+    return (trial.reason or "").rstrip(".")
 
 
 @app.command()
@@ -202,6 +206,8 @@ def report(
 
     Example: `ell-tune report studies/first --out report.html`
     """
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out {out}: the report is a page, whose name ends in .html. Name it so.")
     from analysis.report import write_report
     from ell_tune.studies.study import open_study
 

@@ -1,12 +1,14 @@
 """A model folder: the members that `ell-tune retrain` trained, and how well they did out of fold.
 
-model.json              members, columns, cross-validated score; written last, so a folder with it is whole
+model.json              members, columns, cross-validated score; the SHA-256 of every member's files, because a copy
+                        that lacks one may predict confident nonsense; written last, so a folder with it is whole
 folds.csv               which essay was out of which fold
 oof.csv                 out-of-fold predictions, averaged over the configs, keyed by the essay's id; not of a search's
                         own members (`ell_tune.studies.kept_model`), which know one fold only
 members/NAME/weights/   what the trainable's `predict` needs
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +23,7 @@ from ell_tune.essays.data import DataConfig
 from ell_tune.files.atomic import write_whole
 from ell_tune.trainable import load_trainable
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -46,19 +48,26 @@ class Model:
 
 
 def save_model(model_dir: Path, model: Model) -> None:
-    """Writes `model.json`, and with it completes the folder."""
+    """Writes `model.json`, and with it completes the folder, in which every member's weights are."""
+    files = [
+        path
+        for member in model.members
+        for path in sorted(_weights_dir(model_dir, member).rglob("*"))
+        if path.is_file()
+    ]
     content = {
         "format": _FORMAT,
         "data": model.data.model_dump(),
         "members": [asdict(member) for member in model.members],
         "cv": model.cv,
         "provenance": model.provenance,
+        "sha256": {str(path.relative_to(model_dir)): _sha256(path) for path in files},
     }
     write_whole(model_dir / "model.json", json.dumps(content, indent=1))
 
 
 def load_model(model_dir: Path) -> Model:
-    """Reads `model.json`.
+    """Reads `model.json`, and makes sure that the members are as they were when it was written.
 
     Raises:
         UserError: no model folder, an unfinished or damaged one, or one of another format.
@@ -70,19 +79,26 @@ def load_model(model_dir: Path) -> Model:
             f"{_what_is_there(model_dir)}."
         )
     try:
-        model = _read(path)
+        model, sha256_of = _read(path)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: a file that ell-tune wrote is needed, but this one is damaged or another's "
             f"({type(error).__name__}: {first_line(error)}). Give another folder, or retrain into it again."
         ) from None
-    lacking = [member.name for member in model.members if not _weights_dir(model_dir, member).is_dir()]
-    if lacking:
-        raise UserError(
-            f"{model_dir}: the weights of every member are needed, but members/{lacking[0]}/weights is not there. "
-            f"Copy the whole folder, or retrain into it again."
-        )
+    for name, sha256 in sha256_of.items():
+        file = model_dir / name
+        if not file.is_file() or _sha256(file) != sha256:
+            found = "has changed" if file.is_file() else "is not there"
+            raise UserError(
+                f"{file}: a model predicts with the files that its training wrote, but this one {found}. Copy the "
+                f"whole folder again, or retrain into another."
+            )
     return model
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _what_is_there(model_dir: Path) -> str:
@@ -93,19 +109,20 @@ def _what_is_there(model_dir: Path) -> str:
     return "there is no model.json in it"
 
 
-def _read(path: Path) -> Model:
+def _read(path: Path) -> tuple[Model, dict[str, str]]:
     content = json.loads(path.read_text(encoding="utf-8"))
     if content["format"] != _FORMAT:
         raise UserError(
             f"{path}: this ell-tune reads model folders of format {_FORMAT}, but this one has {content['format']!r}. "
             f"Use ell-tune {content['provenance']['ell_tune']}, which made it."
         )
-    return Model(
+    model = Model(
         data=DataConfig(**content["data"]),
         members=tuple(Member(**member) for member in content["members"]),
         cv=content["cv"],
         provenance=content["provenance"],
     )
+    return model, dict(content["sha256"])
 
 
 def _weights_dir(model_dir: Path, member: Member) -> Path:

@@ -4,6 +4,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from ell_tune.errors import UserError
 from ell_tune.essays.data import read_labelled, read_unlabelled, write_scores
 from ell_tune.essays.metrics import mcrmse, rmse_per_target
 from ell_tune.files.atomic import check_can_write
@@ -17,6 +18,10 @@ def predict_file(model_dir: Path, test_path: Path, out: Path) -> int:
         UserError: something wrong with the model folder, the essays or the place to write to.
     """
     check_can_write(out)
+    if out.exists() and test_path.exists() and out.samefile(test_path):
+        raise UserError(
+            f"--out {out}: the scores need a file of their own, but this one holds the essays. Name another."
+        )
     model = load_model(model_dir)
     essays = read_unlabelled(test_path, model.data)
     write_scores(out, essays.ids, predict(model_dir, model, list(essays.texts)), model.data)

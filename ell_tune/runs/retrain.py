@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ell_tune.errors import UserError
 from ell_tune.essays.data import Essays, check_enough_for_folds, read_labelled, write_scores
-from ell_tune.essays.folds import Folds, make_folds, save_folds
+from ell_tune.essays.folds import Folds, load_folds, make_folds, save_folds
 from ell_tune.essays.metrics import mcrmse, rmse_per_target
 from ell_tune.files.artifacts import RESULT_ITEM, WEIGHTS_ITEM, ArtifactFolder
 from ell_tune.files.atomic import make_folder
@@ -133,8 +133,8 @@ def prepare_retraining(
             )
     essays = read_labelled(train_path, first.data)
     check_enough_for_folds(essays, train_path, num_folds)
-    _check_model_dir(model_dir)
     folds = make_folds(essays, num_folds, first.seed)
+    _check_model_dir(model_dir, essays, folds)
     pseudo = None
     if pseudo_request is not None:
         _check_two_models(pseudo_request.model_dir, model_dir)
@@ -176,13 +176,25 @@ def _run(plan: Retraining, source: FixedSource, num_jobs: int, resources: Resour
         run_jobs(source, workload, texts, resources)
 
 
-def _check_model_dir(model_dir: Path) -> None:
+def _check_model_dir(model_dir: Path, essays: Essays, folds: Folds) -> None:
     is_free = not model_dir.exists() or (model_dir.is_dir() and not any(model_dir.iterdir()))
     if not is_free and not (model_dir / "folds.csv").is_file():
         raise UserError(
             f"{model_dir}: a model needs a folder that is empty, not there yet, or a model folder, but this one holds "
             f"other things. Give another --out."
         )
+    if not is_free and not _has_folds(model_dir / "folds.csv", essays, folds):
+        raise UserError(
+            f"{model_dir}: a retraining goes on with the essays and the folds that it began with, but the folder is "
+            f"that of others. Give its own --train and --folds, or another --out."
+        )
+
+
+def _has_folds(path: Path, essays: Essays, folds: Folds) -> bool:
+    try:
+        return load_folds(path, essays).fingerprint == folds.fingerprint
+    except UserError:  # of other essays
+        return False
 
 
 def _check_two_models(pseudo_model_dir: Path, model_dir: Path) -> None:

@@ -156,7 +156,7 @@ class PlainDisplay:
         if trial.score is None:
             what = f"starts: {distinguishing(trial)}" if trial.reason is None else trial.reason
         else:
-            what = f"step {trial.steps}/{trial.num_steps}, score {trial.score:.4f}"
+            what = f"step {trial.steps}/{trial.num_steps}, best score {trial.score:.4f}"
             what += f" ({trial.reason})" if trial.reason else ""
         self._print(
             f"[{duration(progress.elapsed)}] {progress.plan.unit} {trial.number} {trial.state}: {what}"

@@ -108,6 +108,9 @@ def test_leaderboard_and_report_for_people(run: Run, study_dir: Path, tmp_path: 
     [
         (["leaderboard", "{tmp}/none"], r"none: a study folder is needed.*but there is no such folder"),
         (["report", "{tmp}", "--out", "r.html"], r"a study folder is needed.*but the folder holds no study.json"),
+        (["predict", "{tmp}", "{csv}", "--out", "{csv}"], r"--out .*train.csv: the scores need a file of their own"),
+        (["report", "{tmp}", "--out", "{csv}"], r"--out .*train.csv: the report is a page, whose name ends in .html"),
+        (["leaderboard", "{csv}"], r"train.csv: a study folder is needed.*but this is a file"),
         (["predict", "{tmp}", "{csv}", "--out", "{tmp}/s.csv"], r"a model folder is needed.*there is no model.json"),
         (["predict", "{tmp}", "{csv}", "--out", "{tmp}/no/s.csv"], r"the directory .*no must exist.* Create it first"),
         (["score", "{tmp}", "{csv}"], r"a model folder is needed"),

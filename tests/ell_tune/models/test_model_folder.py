@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -38,10 +37,10 @@ def test_predicts_the_members_mean_within_the_score_range(model_dir: Path) -> No
         ("garbage", "damaged or another's (JSONDecodeError: Expecting value: line 1 column 1 (char 0)). Give another"),
         ("[]", "damaged or another's (TypeError: list indices must be integers or slices, not str). Give another"),
         ("{}", "damaged or another's (KeyError: 'format'). Give another folder, or retrain into it again."),
-        ('{"format": 1}', "damaged or another's (KeyError: 'data'). Give another folder, or retrain into it again."),
+        ('{"format": 2}', "damaged or another's (KeyError: 'data'). Give another folder, or retrain into it again."),
         (
             json.dumps({"format": 9, "provenance": {"ell_tune": "3.0"}}),
-            "this ell-tune reads model folders of format 1, but this one has 9. Use ell-tune 3.0, which made it.",
+            "this ell-tune reads model folders of format 2, but this one has 9. Use ell-tune 3.0, which made it.",
         ),
     ],
 )
@@ -52,9 +51,6 @@ def test_refuses_a_file_that_is_no_model(model_dir: Path, content: str, message:
 
 
 def test_refuses_a_folder_that_is_no_model(model_dir: Path, tmp_path: Path) -> None:
-    shutil.rmtree(model_dir / "members" / "member-1" / "weights")
-    with pytest.raises(UserError, match=r"members/member-1/weights is not there\. Copy the whole folder, or retrain"):
-        load_model(model_dir)
     (model_dir / "model.json").rename(tmp_path / "file")
     for path, found in [
         (model_dir, r"its retraining has not finished: run the same `ell-tune retrain` again, it goes on\."),
@@ -64,3 +60,17 @@ def test_refuses_a_folder_that_is_no_model(model_dir: Path, tmp_path: Path) -> N
     ]:
         with pytest.raises(UserError, match=f"a model folder is needed, as .* makes it, but {found}$"):
             load_model(path)
+
+
+def test_refuses_members_that_are_not_as_they_were_written(model_dir: Path) -> None:
+    file = model_dir / "members" / "member-1" / "weights" / "mean.json"
+    text = file.read_text()
+    file.write_text(text.replace("3", "4"))  # of the same size
+    message = f"^{re.escape(str(file))}: a model predicts with the files that its training wrote, but this one {{}}"
+    with pytest.raises(UserError, match=message.format("has changed. Copy the whole folder again, or")):
+        load_model(model_dir)
+    file.unlink()
+    with pytest.raises(UserError, match=message.format("is not there. Copy the whole folder again, or")):
+        load_model(model_dir)
+    file.write_text(text)
+    assert load_model(model_dir) == MODEL

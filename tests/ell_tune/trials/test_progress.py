@@ -27,7 +27,7 @@ def test_plain_lines_say_what_happened() -> None:
     lines = file.getvalue().splitlines()
     assert lines[0].startswith("search: 1/3 trials done")
     assert "trial 1 running: starts: " in lines[1]
-    assert "trial 1 stopped: step 4/8, score 0.4600 (not among the best) | 2/3 done" in lines[2]
+    assert "trial 1 stopped: step 4/8, best score 0.4600 (not among the best) | 2/3 done" in lines[2]
     assert "best 0.4700 (trial 0, complete)" in lines[-1]
 
 
