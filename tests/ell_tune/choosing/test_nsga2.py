@@ -171,7 +171,7 @@ def test_a_whole_search_by_the_command(run: Run, tmp_path: Path, ray_address: st
     space = write_space(tmp_path / "space.yaml", study={"num_folds": 2, "sampler": SMALL.model_dump()})
     words = [space, "--train", tmp_path / "train.csv", "--study", tmp_path / "study", "--address", ray_address]
     code, out, err = run("search", *words, "--trials", 10)
-    assert code == 0 and "10 trials in" in out, err
+    assert code == 0 and f"Trials in {tmp_path / 'study'}: 10." in out, err
     check_leaderboard(run, tmp_path / "study", 10)
     assert run("report", tmp_path / "study", "--out", tmp_path / "report.html")[0] == 0
     assert 'id="score-against-cost"' in (tmp_path / "report.html").read_text()
