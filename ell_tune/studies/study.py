@@ -156,9 +156,9 @@ def read_manifest(study_dir: Path) -> dict[str, Any]:
         UserError: the folder holds no study, a damaged one, or one of another format.
     """
     if not study_exists(study_dir):
-        what = "this is a file" if study_dir.is_file() else "the folder holds no study.json"
-        if not study_dir.exists():
-            what = "there is no such folder"
+        what = "the folder holds no study.json"
+        if not study_dir.is_dir():
+            what = "this is a file" if study_dir.exists() else "there is no such folder"
         raise UserError(
             f"{study_dir}: a study folder is needed, as `ell-tune search ... --study DIR` makes it, but {what}."
         )

@@ -94,13 +94,14 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
         dropout = self.dropout.p if self.training else 0.0
         flash = flash_kernel(query_BHTD, dropout)
         if flash is not None:
-            lengths_B, positions = mask_BT.sum(dim=-1, dtype=torch.int32), self._position_heads(table_SE)
+            lengths_B = mask_BT.sum(dim=-1, dtype=torch.int32)
+            positions = [None if rows is None else self._heads(rows[None]) for rows in self._positions(table_SE)]
             reach = (self.position_buckets, self.max_relative_positions)
             context_BHTD = flash(query_BHTD, key_BHTD, value_BHTD, lengths_B, *positions, False, factor, *reach)
         else:
             windows = RelativeWindows(hidden_states.shape[1])
-            positions = self._position_windows(windows, relative_pos, table_SE, factor)
-            inputs = (query_BHTD * factor, key_BHTD, value_BHTD, *positions, mask_BT, windows)
+            position_windows = self._position_windows(windows, relative_pos, table_SE, factor)
+            inputs = (query_BHTD * factor, key_BHTD, value_BHTD, *position_windows, mask_BT, windows)
             in_full_precision = query_BHTD.dtype in (torch.float32, torch.float64)
             if query_BHTD.device.type == "cpu" and in_full_precision and dropout == 0.0:
                 context_BHTD = attend_per_essay(*inputs)
@@ -121,13 +122,6 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
             project = self.query_proj if self.share_att_key else self.pos_query_proj
             queries = project(table_SE)
         return keys, queries
-
-    def _position_heads(self, table_SE: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """The same, by head [1, H, S, D]."""
-        keys, queries = self._positions(table_SE)
-        return None if keys is None else self._heads(keys[None]), None if queries is None else self._heads(
-            queries[None]
-        )
 
     def _position_windows(
         self, windows: RelativeWindows, relative_pos: Tensor, table_SE: Tensor, factor: float
