@@ -65,7 +65,8 @@ class SearchSource:
         self.meter = Meter(budget)
         self._flights: dict[str, Flight] = {}  # by job name
         self._interrupted: deque[FrozenTrial] = deque()
-        self._number_of: dict[bytes, int] = {}  # key of a config → the trial that has it
+        self._number_of: dict[bytes, int] = {}  # key of a config → the trial that has it, and was not lost
+        self._num_misfits = 0  # of those configs, outside of the space by now
         self._num_started = 0
         self._is_exhausted = False
         trials = self._optuna.get_trials(deepcopy=False)
@@ -92,8 +93,9 @@ class SearchSource:
             self._interrupted.append(frozen)
         if not was_started(frozen):
             return
-        if CONFIG in attributes:
+        if CONFIG in attributes and attributes.get(OUTCOME) != TrialState.LOST:
             self._number_of[config_key(attributes[CONFIG])] = frozen.number
+            self._num_misfits += MISFIT in attributes
         if USAGE in attributes:
             usage = attributes[USAGE]
             self.meter.take_in(usage["search_seconds"], usage["device_seconds"])
@@ -114,6 +116,8 @@ class SearchSource:
 
     def why_ended(self) -> str | None:
         """Why the search ends before all of its trials have ended; None if it does not."""
+        if self._is_exhausted and self._num_untried == 0:
+            return f"the space is used up: each of its {self._spec.space.num_configs:.0f} configs was tried"
         if self._is_exhausted:
             return f"the space is used up: of {_MAX_RANDOM_REPEATS} more suggestions none was new"
         return self.meter.spent()
@@ -137,7 +141,14 @@ class SearchSource:
             trial._cached_frozen_trial.params, trial._cached_frozen_trial.distributions = {}, {}
         return trial
 
+    @property
+    def _num_untried(self) -> float:
+        return self._spec.space.num_configs - (len(self._number_of) - self._num_misfits)
+
     def _next_new(self) -> Job | None:
+        self._is_exhausted = self._num_untried == 0
+        if self._is_exhausted:
+            return None
         for attempt in range(_MAX_REPEATS + _MAX_RANDOM_REPEATS):
             number = self._study.storage.get_n_trials(self._optuna._study_id)
             self._set_sampler(number, is_random=attempt >= _MAX_REPEATS)
@@ -168,6 +179,7 @@ class SearchSource:
         if CONFIG not in trial.user_attrs:
             trial.set_user_attr(CONFIG, changes)
         flight = Flight(trial)
+        flight.note_reason(None)  # of a bug that broke it off, and is mended now
         job = Job(job_name(trial.number), config, self._spec.study.fold, self._spec.study.seed)
         self._flights[job.name] = flight
         self._tracker.trial_started(trial.number, config)
@@ -248,6 +260,7 @@ class SearchSource:
             case EndKind.BAD_CONFIG:
                 self._tell(job, TrialState.FAILED, end.message)
             case EndKind.LOST:
+                del self._number_of[config_key(differences(self._study.base, job.config))]  # it may be tried again
                 self._tell(job, TrialState.LOST, end.message)
             case EndKind.BUG:  # the run ends, and the trial goes on once the bug is mended
                 self._flights.pop(job.name).note_reason(f"broke off: {end.message}")

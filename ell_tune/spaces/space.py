@@ -18,6 +18,7 @@ choice the alternative's label too: `pooling[lstm].hidden_size`.
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from math import inf, prod
 from typing import Any, Protocol
 
 import optuna
@@ -51,6 +52,10 @@ class Domain(Protocol):
     def names(self, name: str) -> Iterator[str]:
         """The Optuna parameters that the domain may use."""
 
+    @property
+    def num_values(self) -> float:
+        """How many values there are; infinite for real numbers."""
+
 
 @dataclass(frozen=True)
 class Numeric:
@@ -76,6 +81,10 @@ class Numeric:
 
     def names(self, name: str) -> Iterator[str]:
         yield name
+
+    @property
+    def num_values(self) -> float:
+        return (self.high - self.low) // self.step + 1 if self.kind == "int" else inf
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,12 @@ class Choice:
         for alternative in self.alternatives:
             for path, domain in alternative.nested.items():
                 yield from domain.names(_nested_name(name, alternative, path))
+
+    @property
+    def num_values(self) -> float:
+        return sum(
+            prod(domain.num_values for domain in alternative.nested.values()) for alternative in self.alternatives
+        )
 
 
 def _nested_name(name: str, alternative: Alternative, path: str) -> str:
@@ -182,3 +197,8 @@ class Space:
     def searched(self) -> tuple[str, ...]:
         """The names of every parameter that Optuna may see."""
         return tuple(name for path, domain in self.domains.items() for name in domain.names(path))
+
+    @property
+    def num_configs(self) -> float:
+        """How many configs there are; infinite where a real number is searched."""
+        return prod(domain.num_values for domain in self.domains.values())

@@ -12,7 +12,8 @@ from ell_tune.spaces.space import FixedFieldDiffers, OutsideDomain
 from ell_tune.spaces.yaml_source import YamlSource, load_yaml
 from ell_tune.studies.study import Study, config_key, enqueue_config, open_study, read_manifest
 from ell_tune.studies.study_lock import changing_trials
-from ell_tune.trials.trial_attributes import CONFIG
+from ell_tune.trials.records import TrialState
+from ell_tune.trials.trial_attributes import CONFIG, OUTCOME
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,12 @@ def _enqueue(study_dir: Path, config_paths: Sequence[Path]) -> list[Enqueued]:
 
 
 def _numbers(study: Study) -> dict[bytes, int]:
-    """Key of a config → the first trial that has it."""
-    trials = [trial for trial in study.optuna_study.get_trials(deepcopy=False) if CONFIG in trial.user_attrs]
-    return {config_key(trial.user_attrs[CONFIG]): trial.number for trial in reversed(trials)}
+    """Key of a config → the first trial that has it and was not lost, of which nothing is known."""
+    return {
+        config_key(trial.user_attrs[CONFIG]): trial.number
+        for trial in reversed(study.optuna_study.get_trials(deepcopy=False))
+        if CONFIG in trial.user_attrs and trial.user_attrs.get(OUTCOME) != TrialState.LOST
+    }
 
 
 def _read(path: Path, spec: SearchSpec) -> dict[str, object]:

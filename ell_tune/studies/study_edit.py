@@ -28,7 +28,7 @@ from ell_tune.studies.judging import Judgement, judge, judged_again
 from ell_tune.studies.study import Study, described, enqueue_config, open_study, optuna_name, was_started
 from ell_tune.studies.study_lock import changing_trials
 from ell_tune.trials.records import TrialState
-from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE
+from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, REASON, USAGE
 
 _FIXED_PARAMS = "fixed_params"  # Optuna's system attribute of an enqueued trial
 _JUDGED = {
@@ -191,7 +191,9 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec, judgement: Judgem
     before = attributes.pop(MISFIT, None) or {"params": trial.params, "state": trial.state.name, "value": moved.value}
     if _misfit(config, spec) is not None:
         attributes[MISFIT] = before
-        if trial.state != Told.RUNNING:
+        if _was_broken_off(trial):
+            attributes[OUTCOME] = str(TrialState.FAILED)
+        if trial.state != Told.RUNNING or OUTCOME in attributes:
             # Ignored by samplers, and never started where it waited.
             moved.state, moved.value = Told.FAIL, None
             moved.datetime_complete = trial.datetime_complete or datetime.now()
@@ -199,6 +201,9 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec, judgement: Judgem
         return moved
     if trial.state == Told.FAIL:  # a misfit until now, or of a lost worker
         moved.state, moved.value = Told[before["state"]], before["value"]
+        if moved.state == Told.RUNNING:  # broken off
+            del attributes[OUTCOME]
+            moved.datetime_complete = None
     if judgement is not None:
         judge(moved, judgement)
         _tell_again(moved, judgement.state, spec)
@@ -214,6 +219,11 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec, judgement: Judgem
     spec.space.suggest(fixed)  # type: ignore[arg-type]  # has all that a domain calls
     moved.params, moved.distributions = fixed.params, fixed.distributions
     return moved
+
+
+def _was_broken_off(trial: FrozenTrial) -> bool:
+    """Whether a bug ended the search in it. As a misfit it would meet that again, before any trial of the new space."""
+    return trial.state == Told.RUNNING and trial.user_attrs.get(REASON) is not None
 
 
 def _tell_again(trial: FrozenTrial, state: TrialState, spec: SearchSpec) -> None:

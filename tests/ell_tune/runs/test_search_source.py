@@ -12,6 +12,7 @@ from studies import DEVICES_PER_TRIAL, enqueue_again, make_source
 
 from ell_tune.running.jobs import EndKind, JobEnd
 from ell_tune.runs.budget import Budget, Meter
+from ell_tune.studies.enqueue import Enqueued, enqueue
 from ell_tune.trainable import Progress
 from ell_tune.trials.records import StudyRecord, TrialState
 
@@ -205,6 +206,21 @@ def test_a_lost_worker_counts_against_nobody(tmp_path: Path) -> None:
     assert study.optuna_study.get_trials()[0].state == optuna.trial.TrialState.FAIL  # which TPE ignores
 
 
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_a_config_whose_workers_were_lost_may_be_tried_again(tmp_path: Path, is_resumed: bool) -> None:
+    source, study = make_source(tmp_path / "study", Budget(num_trials=2), enqueue=[])
+    job = source.next_job()
+    assert job is not None
+    source.on_end(job, JobEnd(EndKind.LOST, message="its node was lost 4 times"))
+    same = tmp_path / "same.yaml"
+    same.write_text("x: 0.0\n")
+    assert enqueue(tmp_path / "study", [same]) == [Enqueued(same, None)]
+    if is_resumed:
+        source, study = make_source(tmp_path / "study", Budget(num_trials=2), enqueue=[])
+    again = source.next_job()
+    assert again is not None and (again.name, again.config) == ("trial-0001", job.config)
+
+
 def test_a_bug_leaves_its_trial_to_go_on_and_says_what_it_was(tmp_path: Path) -> None:
     source, study = make_source(tmp_path / "study", Budget(num_trials=1))
     job = source.next_job()
@@ -213,31 +229,12 @@ def test_a_bug_leaves_its_trial_to_go_on_and_says_what_it_was(tmp_path: Path) ->
     (trial,) = study.record().trials
     assert (trial.state, trial.reason) == (TrialState.RUNNING, "broke off: ZeroDivisionError: division by zero")
     resumed, study = make_source(tmp_path / "study", Budget(num_trials=1))
+    assert resumed.next_job() is not None
+    assert study.record().trials[0].reason is None
+    resumed, study = make_source(tmp_path / "study", Budget(num_trials=1))
     run_all(resumed, tmp_path)
     (trial,) = study.record().trials
     assert (trial.state, trial.reason) == (TrialState.COMPLETE, None)
-
-
-SMALL_SPACE: dict[str, Any] = {"search": {"y": {"int": [0, 2]}}, "enqueue": [{"y": 1}, {"y": 0}]}
-
-
-def test_no_config_is_run_twice_and_a_space_that_is_used_up_ends_the_search(tmp_path: Path) -> None:
-    source, study = make_source(tmp_path / "study", Budget(num_trials=9), **SMALL_SPACE)
-    run_all(source, tmp_path)
-    assert sorted(trial.config["y"] for trial in study.record().trials) == [0, 1, 2]
-    assert source.why_ended() == "the space is used up: of 100 more suggestions none was new"
-    repeats = [trial for trial in study.optuna_study.get_trials() if "duplicate_of" in trial.user_attrs]
-    assert {trial.state for trial in repeats} == {optuna.trial.TrialState.FAIL}
-    assert all(study.record().trials[0].config["x"] == 0.0 for _ in repeats)
-
-
-def test_a_config_enqueued_twice_runs_once(tmp_path: Path) -> None:
-    _, study = make_source(tmp_path / "study", Budget(num_trials=2))
-    enqueue_again(study, 1)
-    source, study = make_source(tmp_path / "study", Budget(num_trials=3))
-    run_all(source, tmp_path)
-    assert [trial.number for trial in study.record().trials] == [0, 1, 3]
-    assert study.optuna_study.get_trials()[2].user_attrs["duplicate_of"] == 1
 
 
 def test_ended_trials_leave_no_checkpoints(tmp_path: Path) -> None:

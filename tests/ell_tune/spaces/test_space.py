@@ -1,6 +1,7 @@
 """Spaces: what is suggested encodes to the parameters that suggest it again, with and without conditions."""
 
 from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Any
 
 import optuna
@@ -158,3 +159,28 @@ def test_a_value_outside_one_alternatives_range_may_be_another_alternative() -> 
     )
     assert space.encode({"swa": {"frac": 0.95}}) == {"swa": "late"}
     assert space.encode({"swa": {"frac": 0.75}}) == {"swa": "on", "swa[on].frac": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("domains", "num_configs"),
+    [
+        (["layers"], 4),  # 1, 5, 9, 13
+        (["layers", "drop"], 16),
+        (["flag", "layers", "drop"], 32),
+        (["pooling"], inf),
+        (["layers", "lr"], inf),
+        ([], 1),
+    ],
+)
+def test_counts_its_configs(domains: list[str], num_configs: float) -> None:
+    assert Space(SPACE.base, {name: SPACE.domains[name] for name in domains}).num_configs == num_configs
+
+
+def test_counts_the_values_of_nested_choices() -> None:
+    assert SIZE.num_values == 1 + 3
+    both = Choice(
+        (Alternative("a", {"n": 0, "cell": {}}, {"n": Numeric("int", 0, 4), "cell": SIZE}), Alternative("b", 1))
+    )
+    assert both.num_values == 5 * 4 + 1
+    space = Space({"cell": {"size": 1}}, {"cell": SIZE})
+    assert len({str(config) for config, _ in draws(space, 100)}) == space.num_configs

@@ -152,6 +152,27 @@ def test_a_misfit_in_flight_runs_to_its_end_and_steers_nothing(tmp_path: Path) -
     assert make_source(study.study_dir, target, **TRIED)[0].why_ended() is not None
 
 
+def test_a_misfit_that_a_bug_broke_off_does_not_meet_it_again_until_it_fits(tmp_path: Path) -> None:
+    source, study = make_source(tmp_path / "study", Budget(2), **TRIED)
+    complete(source, next_job(source), [0.7, 0.6, 0.5, 0.5])
+    broken = next_job(source)
+    assert source.on_progress(broken, Progress(1, 4, 0.8), seconds=1)
+    source.on_end(broken, JobEnd(EndKind.BUG, message="ZeroDivisionError: division by zero"))
+    edited, _ = edit(study, **NARROW)
+    trial = edited.record().trials[1]
+    why = "broke off: ZeroDivisionError: division by zero"
+    assert (trial.state, trial.reason, trial.is_misfit, trial.steps) == (TrialState.FAILED, why, True, 1)
+    source, edited = resume(edited, 3, **NARROW)
+    assert next_job(source).name == "trial-0002"
+
+    back, _ = edit(edited, **TRIED)
+    assert told(back)[1] == (Told.RUNNING, None)
+    assert (back.record().trials[1].ended, back.record().trials[1].reason) == (None, why)
+    source, back = resume(back, 3, **TRIED)
+    complete(source, next_job(source), [0.8, 0.5, 0.4, 0.4])
+    assert (back.record().trials[1].score, back.record().trials[1].reason) == (0.4, None)
+
+
 def test_a_trial_in_flight_that_fits_goes_on(tmp_path: Path) -> None:
     source, study = make_source(tmp_path / "study", Budget(1), **TRIED)
     assert source.on_progress(next_job(source), Progress(1, 4, 0.7), seconds=1)
