@@ -106,8 +106,8 @@ class _PerEssay(Function):
                 torch.bmm(blocks_BGRD[essay], windows_GWD.mT, out=product_GRW)
                 for scores, product in windows.pairs(scores_HTT.mT if transposed else scores_HTT, product_GRW):
                     scores.add_(product)
-            if not mask_BT[essay].all():
-                scores_HTT.masked_fill_(~mask_BT[essay], torch.finfo(scores_HTT.dtype).min)
+            padding = (~mask_BT[essay]).nonzero().flatten()  # few columns, and only those are written
+            scores_HTT.index_fill_(-1, padding, torch.finfo(scores_HTT.dtype).min)
             torch.softmax(scores_HTT, dim=-1, out=scores_HTT)
             torch.bmm(scores_HTT, value_BHTD[essay], out=context_BHTD[essay])
         if trains:
@@ -131,7 +131,7 @@ class _PerEssay(Function):
         d_windows = [torch.zeros_like(windows_GWD) for _, windows_GWD, _ in terms]
         d_scores_HTT = torch.empty_like(probabilities_BHTT[0])
         # Outside of the pairs of tokens it stays zero, from essay to essay.
-        d_product_GRW = _products(query_BHTD, windows)
+        d_product_GRW = _products(query_BHTD, windows).zero_()
         for essay in range(len(query_BHTD)):
             torch.bmm(probabilities_BHTT[essay].mT, d_context_BHTD[essay], out=d_value_BHTD[essay])
             torch.bmm(d_context_BHTD[essay], value_BHTD[essay].mT, out=d_scores_HTT)
@@ -171,4 +171,4 @@ def _terms(
 def _products(like_BHTD: Tensor, windows: RelativeWindows) -> Tensor:
     """Room [G, R, W] for one essay's products with its windows."""
     num_heads = like_BHTD.shape[1]
-    return like_BHTD.new_zeros(num_heads * windows.num_blocks, windows.num_rows, windows.width)
+    return like_BHTD.new_empty(num_heads * windows.num_blocks, windows.num_rows, windows.width)
