@@ -42,6 +42,7 @@ def trial(number: int, score: float | None = 0.46, **changes: Any) -> TrialRecor
         reason=None,
         started=START + timedelta(minutes=number),
         ended=START + timedelta(minutes=number + 1),
+        schedule_seconds=60.0,
     )
     return dataclasses.replace(record, **changes)
 

@@ -43,24 +43,47 @@ class Flight:
         """The best score of the evaluations up to a step."""
         return min((score for other, score in self.curve.items() if other <= step), default=inf)
 
-    def note(self, progress: Progress, seconds: float, devices: float, search_seconds: float) -> None:
-        """Writes an evaluation. Its cost comes first, so that no score is without it."""
-        self.usage["num_steps"] = progress.num_steps
+    def stopped_at(self, step: int) -> str | None:
+        """Why the scheduler stopped it at an evaluation, if it did: asked again later, it may say otherwise."""
+        stopped_step, reason = self.usage.get("stopped", (0, None))
+        return reason if step == stopped_step else None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its last evaluation is in the journal."""
+        return bool(self.curve) and max(self.curve) == self.num_steps
+
+    def take_in(self, progress: Progress, seconds: float, devices: float, search_seconds: float) -> None:
+        """Takes in a new evaluation, which is in the journal only after `write`."""
+        usage = self.usage
+        usage["num_steps"] = progress.num_steps
         for name in MEASURES:
             if name in progress.metrics:
-                self.usage[name] = max(self.usage.get(name, 0.0), progress.metrics[name])
-        self.note_cost(seconds, devices, search_seconds)
-        score = progress.score if isfinite(progress.score) else inf
-        self.curve[progress.step] = score
-        self.trial.report(score, progress.step)
+                usage[name] = max(usage.get(name, 0.0), progress.metrics[name])
+        usage["schedule_seconds"] = usage.get("schedule_seconds", 0.0) + seconds
+        self._add_cost(seconds, devices, search_seconds)
+        self.curve[progress.step] = progress.score if isfinite(progress.score) else inf
+
+    def write(self, step: int, stopped: str | None) -> None:
+        """Writes the evaluation of a step, and why the scheduler stops it there. What it cost comes first."""
+        if stopped is not None:
+            self.usage["stopped"] = step, stopped
+        self._write_usage()
+        self.trial.report(self.curve[step], step)
 
     def note_cost(self, seconds: float, devices: float, search_seconds: float) -> None:
-        """Writes what training since the last evaluation has cost."""
+        """Writes what training has cost that was done once more."""
+        self._add_cost(seconds, devices, search_seconds)
+        self._write_usage()
+
+    def _add_cost(self, seconds: float, devices: float, search_seconds: float) -> None:
         usage = self.usage
         usage["seconds"] = self.seconds + seconds
         usage["device_seconds"] = usage.get("device_seconds", 0.0) + seconds * devices
         usage["search_seconds"] = search_seconds
-        self.trial.set_user_attr(USAGE, dict(usage))
+
+    def _write_usage(self) -> None:
+        self.trial.set_user_attr(USAGE, dict(self.usage))
 
     def note_broken(self) -> None:
         """Writes that it ends because it breaks a constraint, for an edit that loosens it."""

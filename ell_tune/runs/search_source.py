@@ -20,7 +20,7 @@ from ell_tune.choosing.search_spec import SearchSpec
 from ell_tune.choosing.telling import Extrapolation, told
 from ell_tune.dotted import differences
 from ell_tune.errors import UserError
-from ell_tune.files.artifacts import delete_checkpoints
+from ell_tune.files.artifacts import RESULT_ITEM, delete_checkpoints
 from ell_tune.running.jobs import EndKind, Job, JobEnd
 from ell_tune.runs.budget import Budget, Meter
 from ell_tune.runs.disk_budget import KeptWeights
@@ -126,7 +126,7 @@ class SearchSource:
         if self.why_ended() is not None:
             return None
         if self._interrupted:
-            return self._start(self._going_on(self._interrupted.popleft())) or self.next_job()
+            return self._start(self._going_on(self._interrupted.popleft()), is_new=False) or self.next_job()
         if self._num_started >= self._budget.num_trials:
             return None
         return self._next_new()
@@ -153,7 +153,7 @@ class SearchSource:
             number = self._study.storage.get_n_trials(self._optuna._study_id)
             self._set_sampler(number, is_random=attempt >= _MAX_REPEATS)
             self._num_started += 1
-            job = self._start(self._optuna.ask())
+            job = self._start(self._optuna.ask(), is_new=True)
             if job is not None:
                 return job
         self._is_exhausted = True
@@ -163,7 +163,7 @@ class SearchSource:
         study = self._spec.study
         self._optuna.sampler = make_sampler(RandomConfig() if is_random else study.sampler, study.seed, trial_number)
 
-    def _start(self, trial: optuna.Trial) -> Job | None:
+    def _start(self, trial: optuna.Trial, is_new: bool) -> Job | None:
         """The job of a trial; None where another trial has the same config, which ends it."""
         if MISFIT in trial.user_attrs:
             config = self._study.config(trial)
@@ -180,6 +180,12 @@ class SearchSource:
             trial.set_user_attr(CONFIG, changes)
         flight = Flight(trial)
         flight.note_reason(None)  # of a bug that broke it off, and is mended now
+        # What the journal knows nothing of is later than it: it was put back from an older copy.
+        folder = self._study.artifact_folder(trial.number)
+        if is_new:
+            delete_checkpoints(folder)
+        if not flight.is_done:
+            folder.delete(RESULT_ITEM)
         job = Job(job_name(trial.number), config, self._spec.study.fold, self._spec.study.seed)
         self._flights[job.name] = flight
         self._tracker.trial_started(trial.number, config)
@@ -189,31 +195,35 @@ class SearchSource:
     def on_progress(self, job: Job, progress: Progress, seconds: float) -> bool:
         flight = self._flights[job.name]
         if progress.step not in flight.curve:
-            self._note(flight, progress, seconds)
-        else:  # trained once more, from an older state or from nothing
+            stopped = self._note(flight, progress, seconds)
+        else:  # trained once more, from an older state or from nothing; what was decided there stays
             flight.note_cost(seconds, self._devices_per_trial, self.meter.seconds)
+            stopped = flight.stopped_at(progress.step)
         self.meter.add_device_seconds(seconds * self._devices_per_trial)
-        end = self._end_at(flight, progress)
+        end = self._end_at(flight, progress, stopped)
         if end is not None:
             self._tell(job, *end)
             return False
         # One whose schedule is done has nothing left to spend a budget on, and completes.
         return progress.step == progress.num_steps or self.meter.spent() is None
 
-    def _note(self, flight: Flight, progress: Progress, seconds: float) -> None:
-        flight.note(progress, seconds, self._devices_per_trial, self.meter.seconds)
-        if self._weights is not None:
-            self._weights.changed(flight.number)
-        self._tracker.trial_reported(flight.number, progress.step, {"score": progress.score, **progress.metrics})
-        self._show(flight)
-
-    def _end_at(self, flight: Flight, progress: Progress) -> tuple[TrialState, str] | None:
-        """What becomes of a trial at an evaluation, and why, if it ends there before its schedule does."""
+    def _note(self, flight: Flight, progress: Progress, seconds: float) -> str | None:
+        """Takes note of a new evaluation; why the scheduler stops the trial there, if it does."""
+        flight.take_in(progress, seconds, self._devices_per_trial, self.meter.seconds)
         stopped = None
         if not flight.is_misfit:
             # Whatever becomes of the trial, it enters the rung, as it does when the study is read again.
             best = flight.best_until(progress.step)
             stopped = self._stops(flight.number, progress.step, best, flight.usage, len(flight.curve))
+        flight.write(progress.step, stopped)
+        if self._weights is not None:
+            self._weights.changed(flight.number)
+        self._tracker.trial_reported(flight.number, progress.step, {"score": progress.score, **progress.metrics})
+        self._show(flight)
+        return stopped
+
+    def _end_at(self, flight: Flight, progress: Progress, stopped: str | None) -> tuple[TrialState, str] | None:
+        """What becomes of a trial at an evaluation, and why, if it ends there before its schedule does."""
         if not isfinite(progress.score):
             return TrialState.FAILED, f"diverged: the score of evaluation {progress.step} is {progress.score}"
         broken_limit = broken(self._limits, flight.measures)
@@ -253,17 +263,35 @@ class SearchSource:
     def on_end(self, job: Job, end: JobEnd) -> None:
         match end.kind:
             case EndKind.COMPLETE:
-                flight = self._flights[job.name]
-                if not flight.is_misfit:
-                    self._take_in_complete(flight.curve)
-                self._tell(job, TrialState.COMPLETE)
+                self._complete(job)
             case EndKind.BAD_CONFIG:
-                self._tell(job, TrialState.FAILED, end.message)
+                self._fail(job, str(end.message))
             case EndKind.LOST:
                 del self._number_of[config_key(differences(self._study.base, job.config))]  # it may be tried again
                 self._tell(job, TrialState.LOST, end.message)
             case EndKind.BUG:  # the run ends, and the trial goes on once the bug is mended
                 self._flights.pop(job.name).note_reason(f"broke off: {end.message}")
+
+    def _complete(self, job: Job) -> None:
+        flight = self._flights[job.name]
+        broken_limit = broken(self._limits, flight.measures)
+        if broken_limit is not None:  # an edit tightened it after the last evaluation, and before this was told
+            flight.note_broken()
+            self._tell(job, TrialState.FAILED, broken_limit)
+            return
+        if not flight.is_misfit:
+            self._take_in_complete(flight.curve)
+        self._tell(job, TrialState.COMPLETE)
+
+    def _fail(self, job: Job, reason: str) -> None:
+        flight = self._flights[job.name]
+        self._tell(job, TrialState.FAILED, reason)
+        if flight.number == 0 and not flight.curve and not flight.is_misfit:
+            raise UserError(
+                f"a search begins with the base config, so that one has to be trainable, but it failed before its "
+                f"first evaluation: {reason.rstrip('.')}. Correct `base:` in the space file, or the `default:` of a "
+                f"searched field."
+            )
 
     def _tell(self, job: Job, outcome: TrialState, reason: str | None = None) -> None:
         flight = self._flights.pop(job.name)

@@ -6,10 +6,13 @@ that ended because it broke them, and keeps them now, goes on: from nothing, bec
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as Told
 
 from ell_tune.choosing.constraints import broken
+from ell_tune.choosing.telling import StoppedAs, told
 from ell_tune.trials.records import TrialState
 from ell_tune.trials.trial_attributes import BROKEN, OUTCOME, REASON, USAGE
 
@@ -25,6 +28,8 @@ class Judgement:
 def judged_again(trial: FrozenTrial, limits: Mapping[str, float]) -> Judgement | None:
     """What a trial becomes by these limits; None where it stays what it is."""
     attributes = trial.user_attrs
+    if not trial.state.is_finished():  # one whose process died while its end was told ends when it goes on
+        return None
     breaks, before = broken(limits, attributes.get(USAGE, {})), attributes.get(BROKEN)
     match attributes.get(OUTCOME):
         case TrialState.COMPLETE | TrialState.STOPPED if breaks is not None:
@@ -36,13 +41,29 @@ def judged_again(trial: FrozenTrial, limits: Mapping[str, float]) -> Judgement |
     return None
 
 
-def judge(trial: FrozenTrial, judgement: Judgement) -> None:
-    """Writes into the trial's attributes what it becomes, and what it was for a later judgement."""
+def judge(trial: FrozenTrial, judgement: Judgement, stopped_as: StoppedAs) -> None:
+    """Makes the trial what it becomes, and keeps what it was for a later judgement.
+
+    Args:
+        trial: as Optuna is told of it, or would be if it fitted the space.
+    """
     attributes = trial.user_attrs
-    if judgement.state == TrialState.FAILED:
-        attributes[BROKEN] = {"outcome": attributes[OUTCOME], "reason": attributes.get(REASON)}
-    else:
-        del attributes[BROKEN]
+    match judgement.state:
+        case TrialState.FAILED:
+            attributes[BROKEN] = {
+                "outcome": attributes[OUTCOME],
+                "reason": attributes.get(REASON),
+                "state": trial.state.name,
+                "value": trial.value,
+            }
+            trial.state, trial.value = told(stopped_as, TrialState.FAILED, score=None, estimate=inf)
+            if trial.state == Told.PRUNED:  # as Optuna does itself where it is told
+                trial.value = trial.intermediate_values[max(trial.intermediate_values)]
+        case TrialState.RUNNING:
+            del attributes[BROKEN], attributes[OUTCOME], attributes[REASON]
+            trial.state, trial.value, trial.datetime_complete = Told.RUNNING, None, None
+            return
+        case _:
+            before = attributes.pop(BROKEN)
+            trial.state, trial.value = Told[before["state"]], before["value"]
     attributes[OUTCOME], attributes[REASON] = str(judgement.state), judgement.reason
-    if judgement.state == TrialState.RUNNING:
-        del attributes[OUTCOME], attributes[REASON]

@@ -116,6 +116,7 @@ class Study:
             steps=max(curve, default=0),
             num_steps=usage.get("num_steps", 0),
             seconds=usage.get("seconds", 0.0),
+            schedule_seconds=usage.get("schedule_seconds", 0.0),
             device_seconds=usage.get("device_seconds", 0.0),
             measures={name: usage[name] for name in MEASURES if name in usage},
             curve=curve,

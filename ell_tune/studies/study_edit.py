@@ -18,7 +18,7 @@ from optuna.trial import TrialState as Told
 
 from ell_tune.choosing.constraints import violations
 from ell_tune.choosing.search_spec import SearchSpec, StudyConfig
-from ell_tune.choosing.telling import StoppedAs, told
+from ell_tune.choosing.telling import StoppedAs
 from ell_tune.config import validate
 from ell_tune.dotted import differences
 from ell_tune.errors import UserError
@@ -48,7 +48,7 @@ class SpaceEdit:
     num_steering: int  # trials that have started, fit the new space and tell its sampler something
     misfits: Mapping[int, str]  # number of a trial that has started → why it does not fit the new space
     waiting_misfits: Mapping[int, str]  # the same of enqueued configs that no search has started
-    judged: Mapping[int, Judgement]  # number of an ended trial that fits → what the edited constraints make of it
+    judged: Mapping[int, Judgement]  # number of an ended trial → what the edited constraints make of it
     stopped_as: tuple[StoppedAs, StoppedAs]  # how stopped trials were told to the sampler, and how they will be
 
     @property
@@ -105,16 +105,17 @@ def compare(study: Study, spec: SearchSpec, space_path: Path) -> SpaceEdit | Non
     judged: dict[int, Judgement] = {}
     num_steering = 0
     for trial in study.optuna_study.get_trials(deepcopy=False):
-        if CONFIG in trial.user_attrs and DUPLICATE_OF not in trial.user_attrs:
-            why = _misfit(study.config(trial), spec)
-            if why is not None:
-                (misfits if was_started(trial) else waiting_misfits)[trial.number] = why
-            else:
-                # Of a lost trial, samplers hear nothing.
-                num_steering += was_started(trial) and trial.user_attrs.get(OUTCOME) != TrialState.LOST
-                judgement = judged_again(trial, spec.study.constraints.limits)
-                if judgement is not None:
-                    judged[trial.number] = judgement
+        if CONFIG not in trial.user_attrs or DUPLICATE_OF in trial.user_attrs:
+            continue
+        why = _misfit(study.config(trial), spec)
+        if why is not None:
+            (misfits if was_started(trial) else waiting_misfits)[trial.number] = why
+        else:
+            # Of a lost trial, samplers hear nothing.
+            num_steering += was_started(trial) and trial.user_attrs.get(OUTCOME) != TrialState.LOST
+        judgement = judged_again(trial, spec.study.constraints.limits)
+        if judgement is not None and not (why is not None and judgement.state == TrialState.RUNNING):
+            judged[trial.number] = judgement
     told_before = validate(StudyConfig, study.manifest["study"]).tells_stopped_as
     differing = sorted(name for name in sections if remembered.get(name) != spec.document.get(name))
     return SpaceEdit(
@@ -188,25 +189,16 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec, judgement: Judgem
     attributes[CONFIG] = differences(spec.space.base, config)
     if DUPLICATE_OF in attributes:
         return moved
-    before = attributes.pop(MISFIT, None) or {"params": trial.params, "state": trial.state.name, "value": moved.value}
-    if _misfit(config, spec) is not None:
-        attributes[MISFIT] = before
-        if _was_broken_off(trial):
-            attributes[OUTCOME] = str(TrialState.FAILED)
-        if trial.state != Told.RUNNING or OUTCOME in attributes:
-            # Ignored by samplers, and never started where it waited.
-            moved.state, moved.value = Told.FAIL, None
-            moved.datetime_complete = trial.datetime_complete or datetime.now()
-            moved.datetime_start = trial.datetime_start or moved.datetime_complete
-        return moved
-    if trial.state == Told.FAIL:  # a misfit until now, or of a lost worker
-        moved.state, moved.value = Told[before["state"]], before["value"]
+    known = attributes.pop(MISFIT, None)
+    if known is not None and trial.state == Told.FAIL:
+        moved.state, moved.value = Told[known["state"]], known["value"]
         if moved.state == Told.RUNNING:  # broken off
-            del attributes[OUTCOME]
             moved.datetime_complete = None
+            del attributes[OUTCOME]
     if judgement is not None:
-        judge(moved, judgement)
-        _tell_again(moved, judgement.state, spec)
+        judge(moved, judgement, spec.study.tells_stopped_as)
+    if _misfit(config, spec) is not None:
+        return _as_misfit(moved, trial.params if known is None else known["params"])
     if OUTCOME in attributes:
         for name, value in violations(spec.study.constraints.limits, attributes.get(USAGE, {})).items():
             moved.set_constraint(name, value)
@@ -221,18 +213,16 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec, judgement: Judgem
     return moved
 
 
-def _was_broken_off(trial: FrozenTrial) -> bool:
-    """Whether a bug ended the search in it. As a misfit it would meet that again, before any trial of the new space."""
-    return trial.state == Told.RUNNING and trial.user_attrs.get(REASON) is not None
-
-
-def _tell_again(trial: FrozenTrial, state: TrialState, spec: SearchSpec) -> None:
-    """Lets Optuna know of an ended trial what the edited constraints make of it."""
-    if state == TrialState.RUNNING:
-        trial.state, trial.value, trial.datetime_complete = Told.RUNNING, None, None
-        return
-    curve = trial.intermediate_values
-    score = min(curve.values())
-    trial.state, trial.value = told(spec.study.tells_stopped_as, state, score, estimate=score)
-    if trial.state == Told.PRUNED:  # as Optuna does itself where it is told
-        trial.value = curve[max(curve)]
+def _as_misfit(trial: FrozenTrial, params: Mapping[str, Any]) -> FrozenTrial:
+    """A moved trial that does not fit: told to Optuna as failed, which samplers ignore, unless it is in flight."""
+    attributes = trial.user_attrs
+    attributes[MISFIT] = {"params": dict(params), "state": trial.state.name, "value": trial.value}
+    is_in_flight = trial.state == Told.RUNNING
+    if is_in_flight and attributes.get(REASON) is not None and OUTCOME not in attributes:
+        # A bug broke it off. It would meet that again, before any trial of the new space.
+        attributes[OUTCOME], is_in_flight = str(TrialState.FAILED), False
+    if not is_in_flight:
+        trial.state, trial.value = Told.FAIL, None
+        trial.datetime_complete = trial.datetime_complete or datetime.now()
+        trial.datetime_start = trial.datetime_start or trial.datetime_complete
+    return trial

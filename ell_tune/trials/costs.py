@@ -15,12 +15,14 @@ def cost_of(cost: str, measured: Mapping[str, float], step: int, num_steps: int)
     """The cost of a trial that got to a step; None if it was not measured.
 
     Args:
-        measured: `seconds` so far, and measures. Evaluations lie at fixed shares of the schedule, so the time of all of
-            it is known from a part: a trial that was stopped early is no cheaper for that.
+        measured: `schedule_seconds` so far, and measures. Evaluations lie at fixed shares of the schedule, so the time
+            of all of it is known from a part: a trial that was stopped early is no cheaper for that.
     """
-    if cost not in measured or step == 0:
+    if step == 0:
         return None
-    return measured[cost] * num_steps / step if cost == "seconds" else measured[cost]
+    if cost == "seconds":
+        return measured["schedule_seconds"] * num_steps / step
+    return measured.get(cost)
 
 
 class Fronts:

@@ -10,7 +10,7 @@ from ell_tune.trials.records import StudyRecord, TrialRecord
 
 def trial_cost(trial: TrialRecord, cost: str) -> float | None:
     """See `ell_tune.trials.costs.cost_of`."""
-    return cost_of(cost, {**trial.measures, "seconds": trial.seconds}, trial.steps, trial.num_steps)
+    return cost_of(cost, {**trial.measures, "schedule_seconds": trial.schedule_seconds}, trial.steps, trial.num_steps)
 
 
 def front(study: StudyRecord) -> list[TrialRecord]:

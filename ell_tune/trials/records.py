@@ -36,6 +36,7 @@ class TrialRecord:
     started: datetime
     ended: datetime | None
     is_misfit: bool = False  # tried before an edit of the space, into which its config does not fit
+    schedule_seconds: float = 0.0  # `seconds` without what was trained once more after an interruption
 
 
 @dataclass(frozen=True)

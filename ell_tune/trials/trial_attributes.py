@@ -4,11 +4,13 @@ Optuna's own state of a trial is what its sampler is told (`ell_tune.choosing.te
 """
 
 CONFIG = "config"  # where it differs from the study's base config: dotted path → value
-USAGE = "usage"  # of its last evaluation: num_steps, seconds, device_seconds, search_seconds, and measures
+# Of its last evaluation: num_steps, seconds, schedule_seconds, device_seconds, search_seconds, and measures; where the
+# scheduler stops it, the step and why (`stopped`).
+USAGE = "usage"
 OUTCOME = "outcome"  # the `TrialState` that it ended in
 REASON = "reason"  # why it was stopped, failed or broke off
-# Of a trial that failed because it breaks a constraint: its `outcome` and `reason` before an edit tightened that; empty
-# where it ended for it.
+# Of a trial that failed because it breaks a constraint: its `outcome`, `reason`, Optuna `state` and `value` before an
+# edit tightened that; empty where it ended for it.
 BROKEN = "broken_constraint"
 MISFIT = "misfit"  # what its `params`, Optuna `state` and `value` were before an edit of the space that it does not fit
 DUPLICATE_OF = "duplicate_of"  # the number of an earlier trial with the same config: it was not run

@@ -25,11 +25,16 @@ def reopened(flight: Flight) -> Flight:
     return Flight(optuna.Trial(flight.trial.study, flight.trial._trial_id))
 
 
+def note(flight: Flight, progress: Progress, seconds: float, devices: float, search_seconds: float) -> None:
+    flight.take_in(progress, seconds, devices, search_seconds)
+    flight.write(progress.step, stopped=None)
+
+
 def test_a_flight_adds_up_its_cost_and_keeps_the_largest_of_each_measure(study: Study) -> None:
     flight = Flight(study.optuna_study.ask())
     assert (flight.curve, flight.num_steps, flight.seconds, dict(flight.measures)) == ({}, 0, 0.0, {})
-    flight.note(Progress(1, 4, 0.7, {"peak_memory_mib": 90.0, "train_loss": 1.0}), 10, 0.5, search_seconds=12)
-    flight.note(Progress(2, 4, 0.6, {"peak_memory_mib": 80.0, "num_parameters": 7.0}), 20, 0.5, search_seconds=40)
+    note(flight, Progress(1, 4, 0.7, {"peak_memory_mib": 90.0, "train_loss": 1.0}), 10, 0.5, search_seconds=12)
+    note(flight, Progress(2, 4, 0.6, {"peak_memory_mib": 80.0, "num_parameters": 7.0}), 20, 0.5, search_seconds=40)
     for seen in (flight, reopened(flight)):
         assert (seen.number, seen.num_steps, seen.seconds, seen.curve) == (0, 4, 30, {1: 0.7, 2: 0.6})
         assert dict(seen.measures) == {"peak_memory_mib": 90.0, "num_parameters": 7.0}
@@ -41,8 +46,8 @@ def test_a_flight_adds_up_its_cost_and_keeps_the_largest_of_each_measure(study: 
 @pytest.mark.parametrize("score", [nan, inf, -inf])
 def test_a_diverged_evaluation_is_infinitely_bad(study: Study, score: float) -> None:
     flight = Flight(study.optuna_study.ask())
-    flight.note(Progress(1, 4, 0.7), 1, 1, 1)
-    flight.note(Progress(2, 4, score), 1, 1, 2)
+    note(flight, Progress(1, 4, 0.7), 1, 1, 1)
+    note(flight, Progress(2, 4, score), 1, 1, 2)
     assert reopened(flight).curve == {1: 0.7, 2: inf}
     assert [flight.best_until(step) for step in (0, 1, 2)] == [inf, 0.7, 0.7]
 
@@ -50,7 +55,7 @@ def test_a_diverged_evaluation_is_infinitely_bad(study: Study, score: float) -> 
 def test_the_best_until_a_step_leaves_out_what_came_later(study: Study) -> None:
     flight = Flight(study.optuna_study.ask())
     for step, score in enumerate([0.7, 0.8, 0.5], start=1):
-        flight.note(Progress(step, 4, score), 1, 1, step)
+        note(flight, Progress(step, 4, score), 1, 1, step)
     assert [flight.best_until(step) for step in (1, 2, 3, 4)] == [0.7, 0.7, 0.5, 0.5]
 
 
@@ -62,9 +67,36 @@ def test_no_score_is_written_without_its_cost(study: Study, monkeypatch: pytest.
 
     monkeypatch.setattr(flight.trial, "report", killed)
     with pytest.raises(KeyboardInterrupt):
-        flight.note(Progress(1, 4, 0.7), 10, 1, 1)
+        note(flight, Progress(1, 4, 0.7), 10, 1, 1)
     after = reopened(flight)
     assert (after.seconds, after.curve) == (10, {})
+
+
+def test_training_that_is_done_once_more_costs_but_lengthens_no_schedule(study: Study) -> None:
+    flight = Flight(study.optuna_study.ask())
+    note(flight, Progress(1, 4, 0.7), 10, 1, 1)
+    flight.note_cost(5, 1, 2)
+    note(flight, Progress(2, 4, 0.6), 10, 1, 3)
+    usage = study.optuna_study.get_trials()[0].user_attrs[USAGE]
+    assert (usage["seconds"], usage["schedule_seconds"], usage["device_seconds"]) == (25, 20, 25)
+
+
+def test_what_the_scheduler_decides_is_written_with_the_evaluation_and_is_of_that_one_alone(study: Study) -> None:
+    flight = Flight(study.optuna_study.ask())
+    note(flight, Progress(1, 4, 0.7), 1, 1, 1)
+    flight.take_in(Progress(2, 4, 0.8), 1, 1, 2)
+    flight.write(2, stopped="not among the best")
+    for seen in (flight, reopened(flight)):
+        assert [seen.stopped_at(step) for step in (0, 1, 2, 3)] == [None, None, "not among the best", None]
+
+
+def test_a_flight_is_done_with_its_last_evaluation(study: Study) -> None:
+    flight = Flight(study.optuna_study.ask())
+    done = [flight.is_done]
+    for step in (1, 2):
+        note(flight, Progress(step, 2, 0.7), 1, 1, step)
+        done.append(flight.is_done)
+    assert done == [False, False, True]
 
 
 def test_the_end_is_written_before_optuna_is_told_and_may_be_written_again(study: Study) -> None:

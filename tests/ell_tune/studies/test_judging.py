@@ -113,3 +113,62 @@ def test_misfits_are_judged_once_they_fit_again(tmp_path: Path) -> None:
     back, found = edit(edited, **limited(num_parameters=120))
     assert {number: judgement.state for number, judgement in found.judged.items()} == {1: TrialState.RUNNING}
     assert [state for state, _ in states(back)] == [TrialState.COMPLETE, TrialState.RUNNING]
+
+
+def test_misfits_are_judged_too_and_none_of_them_goes_on(tmp_path: Path) -> None:
+    source, study = make_source(tmp_path / "study", Budget(2), **TRIED)
+    complete(source, next_job(source), [0.6], {"num_parameters": 60.0})
+    complete(source, next_job(source), [0.5], {"num_parameters": 100.0})  # x = 8
+    before = states(study), told(study)
+    narrow = {"search": NARROW["search"], "enqueue": []}
+    edited, found = edit(study, **{**limited(num_parameters=80), **narrow})
+    assert set(found.misfits) == {1}
+    assert found.summary.endswith("By its constraints these trials have failed: 1.")
+    why = "breaks a constraint: num_parameters is 100, and may be 80"
+    assert states(edited) == [(TrialState.COMPLETE, None), (TrialState.FAILED, why)]
+    assert told(edited)[1] == (Told.FAIL, None)
+    back, found = edit(edited, **{**limited(num_parameters=120), **TRIED})
+    assert found.summary.endswith("By its constraints these trials are complete again: 1.")
+    assert (states(back), told(back)[:2]) == (before[0], before[1][:2])
+
+
+def test_a_stopped_trial_is_told_as_before_once_a_constraint_is_loosened_again(tmp_path: Path) -> None:
+    def space(**limits: float) -> dict[str, Any]:
+        study = {"num_folds": 2, "stopped_as": "extrapolated", "constraints": limits}
+        return {**TRIED, "study": study}
+
+    source, study = make_source(tmp_path / "study", Budget(2), **space())
+    complete(source, next_job(source), [0.9, 0.7, 0.6, 0.5], {"num_parameters": 60.0})
+    job = next_job(source)
+    for step, goes_on in [(1, True), (2, False)]:
+        assert source.on_progress(job, Progress(step, 4, 0.9, {"num_parameters": 100.0}), seconds=1) is goes_on
+    before = told(study)
+    assert before[1] == (Told.COMPLETE, pytest.approx(0.7))  # 0.9 less what the complete one gained from there on
+    edited, _ = edit(study, **space(num_parameters=80))
+    assert told(edited)[1] == (Told.COMPLETE, float("inf"))
+    back, _ = edit(edited, **space(num_parameters=120))
+    assert told(back)[:2] == before[:2]
+
+
+@pytest.mark.parametrize("untold", ["its completion", "the end of it"])
+def test_a_trial_whose_end_was_not_told_breaks_a_constraint_that_was_tightened_meanwhile(
+    tmp_path: Path, untold: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, study = make_source(tmp_path / "study", Budget(1), **TRIED)
+    job = next_job(source)
+    assert source.on_progress(job, Progress(1, 1, 0.5, {"num_parameters": 100.0}), seconds=1)
+    if untold == "the end of it":  # the process dies between the outcome and Optuna's
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(
+                study.optuna_study.__class__, "tell", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+            )
+            source.on_end(job, JobEnd(EndKind.COMPLETE, score=0.5))
+    edited, found = edit(open_study(study.study_dir), **limited(num_parameters=80))
+    assert found.judged == {}
+    source, edited = resume(edited, 1, **limited(num_parameters=80))
+    source.on_end(next_job(source), JobEnd(EndKind.COMPLETE, score=0.5))  # its result was there
+    assert states(edited) == [(TrialState.FAILED, "breaks a constraint: num_parameters is 100, and may be 80")]
+    assert told(edited)[0] == (Told.PRUNED, 0.5)
+    back, found = edit(edited, **limited(num_parameters=120))
+    assert [judgement.state for judgement in found.judged.values()] == [TrialState.RUNNING]
+    assert states(back) == [(TrialState.RUNNING, None)]

@@ -13,11 +13,11 @@ def test_a_cost_is_a_measure_or_the_training_time() -> None:
 
 
 def test_the_training_time_is_that_of_the_whole_schedule() -> None:
-    measured = {"seconds": 30.0, "num_parameters": 1e6}
+    measured = {"schedule_seconds": 30.0, "num_parameters": 1e6}
     assert cost_of("seconds", measured, step=2, num_steps=8) == 120.0
     assert cost_of("num_parameters", measured, step=2, num_steps=8) == 1e6
     assert cost_of("peak_memory_mib", measured, step=2, num_steps=8) is None
-    assert cost_of("seconds", {"seconds": 0.0}, step=0, num_steps=8) is None
+    assert cost_of("seconds", {"schedule_seconds": 0.0}, step=0, num_steps=8) is None
 
 
 @pytest.mark.parametrize(

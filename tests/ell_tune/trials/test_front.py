@@ -29,6 +29,6 @@ def test_without_a_cost_or_its_measure_there_is_no_front() -> None:
 
 
 def test_a_stopped_trial_is_no_cheaper_for_that() -> None:
-    stopped = trial(0, state=TrialState.STOPPED, steps=2, seconds=30.0)
+    stopped = trial(0, state=TrialState.STOPPED, steps=2, schedule_seconds=30.0)
     assert trial_cost(stopped, "seconds") == pytest.approx(120.0)  # eight steps in all
     assert trial_cost(trial(1, None, state=TrialState.FAILED), "seconds") is None
