@@ -12,7 +12,8 @@ from ell_tune.essays.data import Essays
 from ell_tune.essays.folds import make_folds
 from ell_tune.runs.budget import Budget
 from ell_tune.runs.search_source import SearchSource
-from ell_tune.studies.study import Study, create_study, open_study, study_exists
+from ell_tune.studies.manifest import study_exists
+from ell_tune.studies.study import Study, create_study, open_study
 from ell_tune.tracking import NullTracker, Tracker
 from ell_tune.trials.progress import PlainDisplay
 

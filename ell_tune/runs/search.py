@@ -18,7 +18,8 @@ from ell_tune.runs.budget import Budget
 from ell_tune.runs.disk_budget import KeptWeights
 from ell_tune.runs.search_source import SearchSource
 from ell_tune.studies.journal import damaged
-from ell_tune.studies.study import Study, check_new_study, create_study, open_study, study_exists
+from ell_tune.studies.manifest import study_exists
+from ell_tune.studies.study import Study, check_new_study, create_study, open_study
 from ell_tune.studies.study_edit import SpaceEdit, apply, compare
 from ell_tune.studies.study_lock import check_not_held, hold_study
 from ell_tune.tracking import make_tracker
@@ -130,11 +131,13 @@ def search(checked: CheckedSearch, resources: Resources, display: Display) -> Se
         TrainableBug: see `ell_tune.running.engine.run_jobs`.
     """
     study_dir = checked.request.study_dir
-    is_new = not study_exists(study_dir)
+    is_new = checked.study is None
     if is_new:
         create_study(study_dir, checked.spec, checked.essays, checked.folds, checked.pseudo)
     with hold_study(study_dir, num_trials=checked.request.budget.num_trials):
         study = open_study(study_dir, writes=True)
+        if not is_new:
+            _check_unchanged(checked, study)
         if checked.edit is not None:
             study = apply(study, checked.spec, checked.edit)
         try:
@@ -144,6 +147,15 @@ def search(checked: CheckedSearch, resources: Resources, display: Display) -> Se
                 shutil.rmtree(study_dir)  # of no use, and the corrected command would be refused for it
             raise
     return SearchEnd(study.record(), why_ended)
+
+
+def _check_unchanged(checked: CheckedSearch, study: Study) -> None:
+    """Refuses a study that another search has edited since it was checked: Ray's start lies in between."""
+    if compare(study, checked.spec, checked.request.space_path) != checked.edit:
+        raise UserError(
+            f"{checked.request.study_dir}: a search goes on with a study as it found it, but another one has edited "
+            f"its space or tried more of it since then. Run the same command again."
+        )
 
 
 def _run(checked: CheckedSearch, study: Study, resources: Resources, display: Display) -> str | None:

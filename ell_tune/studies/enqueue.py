@@ -10,7 +10,8 @@ from ell_tune.dotted import differences, expand, merged
 from ell_tune.errors import UserError
 from ell_tune.spaces.space import FixedFieldDiffers, OutsideDomain
 from ell_tune.spaces.yaml_source import YamlSource, load_yaml
-from ell_tune.studies.study import Study, config_key, enqueue_config, open_study, read_manifest
+from ell_tune.studies.manifest import manifest_path, read_manifest
+from ell_tune.studies.study import Study, config_key, enqueue_config, open_study
 from ell_tune.studies.study_lock import changing_trials
 from ell_tune.trials.records import TrialState
 from ell_tune.trials.trial_attributes import CONFIG, OUTCOME
@@ -39,7 +40,7 @@ def enqueue(study_dir: Path, config_paths: Sequence[Path]) -> list[Enqueued]:
 
 def _enqueue(study_dir: Path, config_paths: Sequence[Path]) -> list[Enqueued]:
     study = open_study(study_dir, writes=True)
-    spec = remembered_spec(study.manifest["document"], study_dir / "study.json")
+    spec = remembered_spec(study.manifest["document"], manifest_path(study_dir))
     configs = [_read(path, spec) for path in config_paths]
     numbers = _numbers(study)
     outcomes = []

@@ -33,7 +33,7 @@ def open_journal(path: Path) -> JournalStorage:
     _share_distributions()
     try:
         return _Storage(_Journal(path))
-    except (KeyError, AttributeError, AssertionError, TypeError, IndexError) as error:
+    except (KeyError, AttributeError, AssertionError, TypeError, IndexError, ValueError) as error:
         # Optuna trusts each line to be one of its own that follows from those before.
         raise damaged(path, f"its lines do not follow from each other ({type(error).__name__}: {error})") from None
 

@@ -10,6 +10,7 @@ Everything else (rungs, leaderboard, what to resume) is derived from these.
 
 import json
 import logging
+import secrets
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from ell_tune.choosing.schedulers import make_scheduler
 from ell_tune.choosing.search_spec import SearchSpec, StudyConfig
 from ell_tune.config import validate
 from ell_tune.dotted import differences, with_differences
-from ell_tune.errors import UserError, first_line
+from ell_tune.errors import UserError
 from ell_tune.essays.data import Essays
 from ell_tune.essays.folds import Folds, save_folds
 from ell_tune.files.artifacts import ArtifactFolder
@@ -36,12 +37,11 @@ from ell_tune.files.atomic import whole_folder
 from ell_tune.models.pseudo_labels import PseudoEssays
 from ell_tune.spaces.space import Space
 from ell_tune.studies.journal import damaged, drop_torn_line, open_journal
+from ell_tune.studies.manifest import read_manifest, write_manifest
 from ell_tune.studies.provenance import provenance
 from ell_tune.trainable import MEASURES
 from ell_tune.trials.records import StudyRecord, TrialRecord, TrialState
 from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, REASON, USAGE
-
-_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class Study:
         usage = trial.user_attrs.get(USAGE, {})
         curve = dict(sorted(trial.intermediate_values.items()))
         is_under_way = trial.state == optuna.trial.TrialState.RUNNING
-        assert trial.datetime_start is not None
+        if trial.datetime_start is None:
+            raise damaged(self.study_dir / "journal.log", f"the line that starts trial {trial.number} is gone")
         return TrialRecord(
             number=trial.number,
             state=TrialState.RUNNING if is_under_way else TrialState(trial.user_attrs[OUTCOME]),
@@ -146,43 +147,6 @@ def was_started(trial: FrozenTrial) -> bool:
     return is_started and DUPLICATE_OF not in trial.user_attrs
 
 
-def study_exists(study_dir: Path) -> bool:
-    return (study_dir / "study.json").is_file()
-
-
-def read_manifest(study_dir: Path) -> dict[str, Any]:
-    """What a study is made of, without its trials.
-
-    Raises:
-        UserError: the folder holds no study, a damaged one, or one of another format.
-    """
-    if not study_exists(study_dir):
-        what = "the folder holds no study.json"
-        if not study_dir.is_dir():
-            what = "this is a file" if study_dir.exists() else "there is no such folder"
-        raise UserError(
-            f"{study_dir}: a study folder is needed, as `ell-tune search ... --study DIR` makes it, but {what}."
-        )
-    path = study_dir / "study.json"
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found, made_by = manifest["format"], manifest["provenance"]["ell_tune"]
-        if found == _FORMAT:
-            for section in ("generation", "edits", "document", "study", "base", "searched", "artifacts", "data"):
-                manifest[section]
-    except (ValueError, KeyError, TypeError) as error:
-        raise damaged(path, f"what stands there is not what was written ({first_line(error)})") from None
-    if found != _FORMAT:
-        raise UserError(
-            f"{path}: this ell-tune reads studies of format {_FORMAT}, but this one has format {found!r}. Use the "
-            f"ell-tune that made it: version {made_by}."
-        )
-    for other in (study_dir / "journal.log", study_dir / "folds.csv"):
-        if not other.is_file():  # a journal would be made anew, without a trial
-            raise damaged(other, "it is gone")
-    return manifest
-
-
 def open_study(study_dir: Path, writes: bool = False) -> Study:
     """Opens an existing study, to read it or (`writes`) to go on with it.
 
@@ -195,9 +159,9 @@ def open_study(study_dir: Path, writes: bool = False) -> Study:
         drop_torn_line(journal)
     storage = _storage(journal)
     try:
-        study = optuna.load_study(study_name=optuna_name(manifest["generation"]), storage=storage)
+        study = optuna.load_study(study_name=optuna_name(manifest), storage=storage)
     except KeyError:
-        raise damaged(journal, "the lines that begin the study are gone") from None
+        raise damaged(journal, "it is another study's, or the lines that begin this one are gone") from None
     return Study(study_dir, manifest, storage, study)
 
 
@@ -245,7 +209,7 @@ def _fill(study_dir: Path, spec: SearchSpec, essays: Essays, folds: Folds, pseud
     (study_dir / "trials").mkdir()
     save_folds(study_dir / "folds.csv", essays, folds)
     manifest = {
-        "format": _FORMAT,
+        "id": secrets.token_hex(4),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **described(spec),
         "generation": 0,
@@ -259,9 +223,9 @@ def _fill(study_dir: Path, spec: SearchSpec, essays: Essays, folds: Folds, pseud
             "seed": spec.study.seed,
         },
     }
-    (study_dir / "study.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    write_manifest(study_dir, manifest)
     study = optuna.create_study(
-        study_name=optuna_name(0), storage=_storage(study_dir / "journal.log"), direction="minimize"
+        study_name=optuna_name(manifest), storage=_storage(study_dir / "journal.log"), direction="minimize"
     )
     for config in spec.enqueue:
         enqueue_config(study, spec.space, config)
@@ -272,9 +236,9 @@ def enqueue_config(study: optuna.Study, space: Space, config: Mapping[str, Any])
     study.enqueue_trial(space.encode(config), user_attrs={CONFIG: differences(space.base, config)})
 
 
-def optuna_name(generation: int) -> str:
-    """The name in the journal of the Optuna study after so many edits of the space."""
-    return "ell-tune" if generation == 0 else f"ell-tune/{generation}"
+def optuna_name(manifest: Mapping[str, Any]) -> str:
+    """The name in the journal of the study as it is after its last edit, which no other study's journal has."""
+    return f"ell-tune/{manifest['id']}/{manifest['generation']}"
 
 
 def described(spec: SearchSpec) -> dict[str, Any]:

@@ -5,7 +5,6 @@ nothing: the sampler is told nothing of them, and no rung holds them. In the jou
 study with all trials of the old one in their order, because Optuna cannot change the alternatives of a parameter.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,9 +21,9 @@ from ell_tune.choosing.telling import StoppedAs
 from ell_tune.config import validate
 from ell_tune.dotted import differences
 from ell_tune.errors import UserError
-from ell_tune.files.atomic import write_whole
 from ell_tune.spaces.space import OutsideDomain
 from ell_tune.studies.judging import Judgement, judge, judged_again
+from ell_tune.studies.manifest import write_manifest
 from ell_tune.studies.study import Study, described, enqueue_config, open_study, optuna_name, was_started
 from ell_tune.studies.study_lock import changing_trials
 from ell_tune.trials.records import TrialState
@@ -144,7 +143,7 @@ def apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
 
 def _apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
     generation = study.manifest["generation"] + 1
-    name = optuna_name(generation)
+    name = optuna_name({**study.manifest, "generation": generation})
     if name in optuna.get_all_study_names(study.storage):  # the process died here before
         optuna.delete_study(study_name=name, storage=study.storage)
     edited = optuna.create_study(study_name=name, storage=study.storage, direction="minimize")
@@ -162,7 +161,7 @@ def _apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
     }
     edits = [*study.manifest["edits"], entry]
     manifest = {**study.manifest, **described(spec), "generation": generation, "edits": edits}
-    write_whole(study.study_dir / "study.json", json.dumps(manifest, indent=1))
+    write_manifest(study.study_dir, manifest)
     return open_study(study.study_dir, writes=True)
 
 

@@ -4,14 +4,19 @@ import os
 from pathlib import Path
 
 import pytest
-from studies import essays, make_study
+from rich.console import Console
+from studies import SPACE, essays, make_study, write_space
 
 from ell_tune.errors import UserError
 from ell_tune.essays.csv_table import to_csv
 from ell_tune.essays.data import FB3_TARGETS
+from ell_tune.running.engine import Resources
 from ell_tune.runs.budget import Budget
-from ell_tune.runs.search import SearchRequest, check_request
+from ell_tune.runs.search import SearchRequest, check_request, search
+from ell_tune.studies.study import open_study
+from ell_tune.studies.study_edit import apply
 from ell_tune.studies.study_lock import hold_study
+from ell_tune.trials.progress import PlainDisplay
 
 
 def going_on(folder: Path) -> SearchRequest:
@@ -39,3 +44,20 @@ def test_other_folds_than_the_trials_had_are_refused(tmp_path: Path) -> None:
     folds.write_text("\n".join([header, *swapped, ""]))
     with pytest.raises(UserError, match=r"folds.csv: .* is damaged: the folds are not those that its trials were"):
         check_request(going_on(tmp_path / "study"))
+
+
+def test_a_study_that_was_edited_since_it_was_checked_is_refused(tmp_path: Path) -> None:
+    study, _ = make_study(tmp_path / "study")
+    request = going_on(tmp_path / "study")
+    as_it_was = check_request(request)  # the space that the study has
+    narrow = {**SPACE, "search": {**SPACE["search"], "x": {"float": [-5.0, 5.0]}}}
+    write_space(request.space_path, **narrow)
+    edited = check_request(request)
+    assert (as_it_was.edit is None, edited.edit is None) == (True, False)
+    assert edited.edit is not None
+    apply(open_study(study.study_dir, writes=True), edited.spec, edited.edit)
+    before = open_study(study.study_dir).manifest
+    for checked in (as_it_was, edited):  # the same edit is not made twice either
+        with pytest.raises(UserError, match=r"study: a search goes on with a study as it found it, but another one"):
+            search(checked, Resources(1, 0, 1), PlainDisplay(Console(quiet=True)))
+    assert open_study(study.study_dir).manifest == before

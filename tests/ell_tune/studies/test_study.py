@@ -60,8 +60,8 @@ def test_opening_what_is_no_study(tmp_path: Path) -> None:
 def test_a_study_of_another_format_is_refused(tmp_path: Path) -> None:
     make_study(tmp_path / "study")
     manifest = tmp_path / "study" / "study.json"
-    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
-    with pytest.raises(UserError, match=r"reads studies of format 2, but this one has format 1"):
+    manifest.write_text(manifest.read_text().replace('"format": 3', '"format": 2'))
+    with pytest.raises(UserError, match=r"reads studies of format 3, but this one has format 2"):
         open_study(tmp_path / "study")
 
 
@@ -84,11 +84,11 @@ def test_a_torn_last_line_of_the_journal_loses_nothing_else(tmp_path: Path) -> N
     [
         ("study.json", b"{", r"what stands there is not what was written \(Expecting"),
         ("study.json", b"[]", "what stands there is not what was written"),
-        ("study.json", b'{"format": 2}', r"what stands there is not what was written \('provenance'\)"),
-        ("study.json", b'{"format": 2, "provenance": {"ell_tune": "0.1"}}', r".* \('generation'\)"),
+        ("study.json", b'{"format": 3}', r"what stands there is not what was written \('provenance'\)"),
+        ("study.json", b'{"format": 3, "provenance": {"ell_tune": "0.1"}}', r".* \('sha256'\)"),
         ("journal.log", b"{}\n{}\n", r"its lines do not follow from each other \(KeyError: 'op_code'\)"),
         ("journal.log", b"[1]\n[1]\n", r"its lines do not follow from each other \(AttributeError"),
-        ("journal.log", b"", "the lines that begin the study are gone"),
+        ("journal.log", b"", "it is another study's, or the lines that begin this one are gone"),
         ("journal.log", b"rubbish\n{}\n", r"not every line is JSON \(Expecting value"),
         ("journal.log", b"\xff\xfe\n{}\n", "not every line is JSON"),
         ("journal.log", None, "it is gone"),
@@ -107,3 +107,47 @@ def test_a_damaged_study_is_refused_and_left_as_it_is(
         with pytest.raises(UserError, match=rf"{name}: a study is read .* this one is damaged: {how}.* Put it back"):
             open_study(tmp_path / "study", writes)
     assert (path.read_bytes() if path.exists() else None) == content
+
+
+def test_a_changed_manifest_is_noticed(tmp_path: Path) -> None:
+    make_study(tmp_path / "study")
+    manifest = tmp_path / "study" / "study.json"
+    manifest.write_text(manifest.read_text().replace('"num_startup_trials": 4', '"num_startup_trials": "four"'))
+    with pytest.raises(UserError, match=r"study.json: .* not what was written \(its checksum is another\)"):
+        open_study(tmp_path / "study")
+
+
+def test_the_journal_of_another_study_is_refused(tmp_path: Path) -> None:
+    for name in ("study", "other"):
+        make_study(tmp_path / name)
+    (tmp_path / "study" / "journal.log").write_bytes((tmp_path / "other" / "journal.log").read_bytes())
+    with pytest.raises(UserError, match=r"study/journal.log: .* damaged: it is another study's, or"):
+        open_study(tmp_path / "study")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "how"),
+    [
+        ('"datetime_start":"20', '"datetime_start":"x0', r"its lines do not follow .* \(ValueError"),
+        ('"distribution":"{', '"distribution":"x{', r"its lines do not follow .* \(JSONDecodeError"),
+    ],
+)
+def test_a_journal_with_a_changed_value_is_refused(tmp_path: Path, old: str, new: str, how: str) -> None:
+    source, _ = make_source(tmp_path / "study", Budget(num_trials=2))
+    run_all(source, tmp_path)
+    journal = tmp_path / "study" / "journal.log"
+    assert old in journal.read_text()
+    journal.write_text(journal.read_text().replace(old, new, 1))
+    with pytest.raises(UserError, match=rf"journal.log: .* damaged: {how}"):
+        open_study(tmp_path / "study")
+
+
+def test_a_journal_without_the_line_that_starts_a_trial_is_refused(tmp_path: Path) -> None:
+    source, _ = make_source(tmp_path / "study", Budget(num_trials=2))
+    run_all(source, tmp_path)
+    journal = tmp_path / "study" / "journal.log"
+    lines = journal.read_text().splitlines(keepends=True)
+    start = next(line for line in lines if '"op_code":6' in line and '"datetime_start"' in line)
+    journal.write_text("".join(line for line in lines if line != start))
+    with pytest.raises(UserError, match=r"journal.log: .* damaged: the line that starts trial 0 is gone"):
+        open_study(tmp_path / "study").record()

@@ -17,7 +17,7 @@ from ell_tune.running.jobs import EndKind, JobEnd
 from ell_tune.runs.budget import Budget
 from ell_tune.studies import study_edit
 from ell_tune.studies.enqueue import enqueue
-from ell_tune.studies.study import open_study
+from ell_tune.studies.study import open_study, optuna_name
 from ell_tune.studies.study_edit import compare
 from ell_tune.trainable import Progress
 from ell_tune.trials.records import TrialState
@@ -217,7 +217,7 @@ def test_a_config_enqueued_while_the_space_is_edited_waits_in_the_edited_study(
 ) -> None:
     study = searched(tmp_path / "study")
     (tmp_path / "mine.yaml").write_text("x: 4.5\n")
-    waits, lock, write = Event(), fcntl.flock, study_edit.write_whole
+    waits, lock, write = Event(), fcntl.flock, study_edit.write_manifest
     enqueuing = Thread(target=enqueue, args=(study.study_dir, [tmp_path / "mine.yaml"]))
 
     def lock_and_tell(file: Any, operation: int) -> None:
@@ -232,7 +232,7 @@ def test_a_config_enqueued_while_the_space_is_edited_waits_in_the_edited_study(
             pass
         write(path, text)
 
-    monkeypatch.setattr(study_edit, "write_whole", write_later)
+    monkeypatch.setattr(study_edit, "write_manifest", write_later)
     edited, _ = edit(study, **NARROW)
     enqueuing.join()
     assert edited.record().num_waiting == 1
@@ -299,7 +299,7 @@ def test_what_scores_depend_on_cannot_be_edited(tmp_path: Path, changes: dict[st
     assert {path: path.read_bytes() for path in before} == before
 
 
-@pytest.mark.parametrize("dies_at", ["ell_tune.studies.study_edit._moved", "ell_tune.studies.study_edit.write_whole"])
+@pytest.mark.parametrize("dies_at", ["_moved", "write_manifest"])
 def test_an_edit_killed_halfway_leaves_the_old_study_and_can_be_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: str
 ) -> None:
@@ -318,11 +318,13 @@ def test_an_edit_killed_halfway_leaves_the_old_study_and_can_be_made_again(
             return moved(*arguments)
         raise Killed
 
-    monkeypatch.setattr(dies_at, die)
+    monkeypatch.setattr(f"ell_tune.studies.study_edit.{dies_at}", die)
     with pytest.raises(Killed):
         edit(study, **NARROW)
     monkeypatch.undo()
-    assert "ell-tune/1" in optuna.get_all_study_names(study.storage)  # half of it is there
+    assert optuna_name({**study.manifest, "generation": 1}) in optuna.get_all_study_names(
+        study.storage
+    )  # half of it is there
     assert open_study(study.study_dir).record() == before
     edited, _ = edit(open_study(study.study_dir), **NARROW)
     assert edited.record().trials == with_misfits(before.trials, 1)
