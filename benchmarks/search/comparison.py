@@ -27,6 +27,7 @@ _HERE = Path(__file__).parent
 _DECIDING = (
     *(
         "runs/search_source",
+        "runs/tried_configs",
         "choosing/search_spec",
         "choosing/samplers",
         "spaces/space",

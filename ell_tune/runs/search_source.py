@@ -25,7 +25,8 @@ from ell_tune.running.jobs import EndKind, Job, JobEnd
 from ell_tune.runs.budget import Budget, Meter
 from ell_tune.runs.disk_budget import KeptWeights
 from ell_tune.runs.flight import Flight
-from ell_tune.studies.study import Study, config_key, job_name, was_started
+from ell_tune.runs.tried_configs import TriedConfigs
+from ell_tune.studies.study import Study, job_name, was_started
 from ell_tune.tracking import Tracker
 from ell_tune.trainable import Progress
 from ell_tune.trials.costs import Fronts, cost_of
@@ -65,8 +66,7 @@ class SearchSource:
         self.meter = Meter(budget)
         self._flights: dict[str, Flight] = {}  # by job name
         self._interrupted: deque[FrozenTrial] = deque()
-        self._number_of: dict[bytes, int] = {}  # key of a config → the trial that has it, and was not lost
-        self._num_misfits = 0  # of those configs, outside of the space by now
+        self._tried = TriedConfigs(spec.space.num_configs)
         self._num_started = 0
         self._is_exhausted = False
         trials = self._optuna.get_trials(deepcopy=False)
@@ -93,9 +93,7 @@ class SearchSource:
             self._interrupted.append(frozen)
         if not was_started(frozen):
             return
-        if CONFIG in attributes and attributes.get(OUTCOME) != TrialState.LOST:
-            self._number_of[config_key(attributes[CONFIG])] = frozen.number
-            self._num_misfits += MISFIT in attributes
+        self._tried.take_in(frozen)
         if USAGE in attributes:
             usage = attributes[USAGE]
             self.meter.take_in(usage["search_seconds"], usage["device_seconds"])
@@ -116,7 +114,7 @@ class SearchSource:
 
     def why_ended(self) -> str | None:
         """Why the search ends before all of its trials have ended; None if it does not."""
-        if self._is_exhausted and self._num_untried == 0:
+        if self._is_exhausted and self._tried.are_all:
             return f"the space is used up: each of its {self._spec.space.num_configs:.0f} configs was tried"
         if self._is_exhausted:
             return f"the space is used up: of {_MAX_RANDOM_REPEATS} more suggestions none was new"
@@ -141,13 +139,9 @@ class SearchSource:
             trial._cached_frozen_trial.params, trial._cached_frozen_trial.distributions = {}, {}
         return trial
 
-    @property
-    def _num_untried(self) -> float:
-        return self._spec.space.num_configs - (len(self._number_of) - self._num_misfits)
-
     def _next_new(self) -> Job | None:
-        self._is_exhausted = self._num_untried == 0
-        if self._is_exhausted:
+        if self._tried.are_all:
+            self._is_exhausted = True
             return None
         for attempt in range(_MAX_REPEATS + _MAX_RANDOM_REPEATS):
             number = self._study.storage.get_n_trials(self._optuna._study_id)
@@ -170,7 +164,7 @@ class SearchSource:
         else:
             config = self._spec.space.suggest(trial)
         changes = differences(self._study.base, config)
-        twin = self._number_of.setdefault(config_key(changes), trial.number)
+        twin = self._tried.trial_of(changes, trial.number)
         if twin != trial.number:
             trial.set_user_attr(DUPLICATE_OF, twin)
             self._optuna.tell(trial, state=Told.FAIL)  # which samplers ignore
@@ -267,7 +261,7 @@ class SearchSource:
             case EndKind.BAD_CONFIG:
                 self._fail(job, str(end.message))
             case EndKind.LOST:
-                del self._number_of[config_key(differences(self._study.base, job.config))]  # it may be tried again
+                self._tried.forget(differences(self._study.base, job.config))
                 self._tell(job, TrialState.LOST, end.message)
             case EndKind.BUG:  # the run ends, and the trial goes on once the bug is mended
                 self._flights.pop(job.name).note_reason(f"broke off: {end.message}")
