@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig, or_off
-from ell_tune.errors import BadConfig, UserError
+from ell_tune.errors import BadConfig
 from trainables.regressor.losses.agreement import AgreementConfig
 from trainables.regressor.losses.criteria import CriterionConfig, SmoothL1
 
@@ -56,7 +56,7 @@ class Loss(nn.Module):
 
     def __init__(self, config: LossConfig, targets: Sequence[str], score_range: tuple[float, float]) -> None:
         """Raises:
-        UserError: the target weights are for other targets.
+        BadConfig: the target weights are for other targets.
         """
         super().__init__()
         self._config = config
@@ -106,7 +106,7 @@ def _mean_one(weights: dict[str, float] | None, targets: Sequence[str]) -> Tenso
     if weights is None:
         return torch.ones(len(targets))
     if set(weights) != set(targets):
-        raise UserError(
+        raise BadConfig(
             f"loss.target_weights: a weight for each of the targets {', '.join(targets)} is needed, but there are "
             f"weights for {', '.join(weights)}. Name exactly the targets of data.targets; 0 ignores one."
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ell_tune.config import validate
-from ell_tune.errors import BadConfig, UserError
+from ell_tune.errors import BadConfig
 from trainables.regressor.losses import Loss, LossConfig, check_batch_size
 
 FB3 = (1.0, 5.0)
@@ -119,7 +119,7 @@ def test_target_weights_by_hand() -> None:
 
 @pytest.mark.parametrize("weights", [{"a": 1.0}, {"a": 1.0, "b": 1.0, "c": 1.0}, {"a": 1.0, "B": 1.0}])
 def test_weights_for_other_targets_are_refused(weights: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=f"loss.target_weights: .* targets a, b .* weights for {', '.join(weights)}"):
+    with pytest.raises(BadConfig, match=f"loss.target_weights: .* targets a, b .* weights for {', '.join(weights)}"):
         make_loss(target_weights=weights)
 
 
