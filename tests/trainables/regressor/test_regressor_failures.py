@@ -43,7 +43,7 @@ def test_out_of_gpu_memory_is_a_bad_config(
     def too_large(*_: object) -> None:
         raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(Regressor, "forward", too_large)
+    monkeypatch.setattr(Regressor, "outputs", too_large)
     message = r"out of memory: essays of text.max_length=64 .* smaller batches cannot help.*\(Tried to allocate 2 GiB\)"
     with pytest.raises(BadConfig, match=message) as raised:
         run(config, make_fold_data(config), make_checkpoints())
