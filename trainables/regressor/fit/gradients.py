@@ -118,8 +118,8 @@ def _backward_in_two_passes(window: _Window, micro_batches: list[NDArray[np.int6
     gradients = output_WC.grad.split(list(map(len, micro_batches)))
     for rows, gradient_BC in zip(micro_batches, gradients, strict=True):
         window.outputs(rows).backward(gradient_BC)
-    for rows, clean_BC in zip(micro_batches, clean, strict=True):
-        window.backward_perturbed(rows, clean_BC)
+    for rows, output_BC in zip(micro_batches, clean, strict=True):
+        window.backward_perturbed(rows, output_BC)
     return window_loss.detach()
 
 
