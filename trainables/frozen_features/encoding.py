@@ -69,8 +69,7 @@ def encode(backbone_name: str, essays: TokenisedEssays) -> EncodedEssays:
     Essays of like length share a batch, which is only as long as its longest essay.
 
     Raises:
-        BadConfig: the backbone has fewer positions than the essays may have tokens.
-        UserError: the backbone cannot be had.
+        BadConfig: the backbone cannot be had, or has fewer positions than the essays may have tokens.
     """
     device = best_device()
     backbone = load_backbone(

@@ -23,8 +23,7 @@ def prepare(preparation: Preparation, essays: Sequence[str]) -> Mapping[str, Enc
     """Encodes the essays with every encoder: minutes on a CPU, once per study.
 
     Raises:
-        BadConfig: a backbone has fewer positions than its `text.max_length`.
-        UserError: a backbone cannot be found.
+        BadConfig: a backbone cannot be had, or has fewer positions than its `text.max_length`.
     """
     encoded = {}
     for field, reading in preparation.readings.items():

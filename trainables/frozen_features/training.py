@@ -2,7 +2,7 @@
 
 import time
 
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig
 from ell_tune.essays.metrics import rmse_per_target
 from ell_tune.trainable import Checkpoints, FoldData, FoldResult, Progress, Report
 from trainables.frozen_features.config import Config
@@ -19,11 +19,11 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
     Nothing in it is random: the seed changes nothing. A resumed fit has its estimator back, and repeats its report.
 
     Raises:
-        BadConfig: an encoder lacks the layers asked for, or gave NaN or infinity.
-        UserError: a backbone is no longer where it was when the essays were encoded, or there are pseudo-labels.
+        BadConfig: an encoder lacks the layers asked for, or gave NaN or infinity; a backbone is no longer where it was
+            when the essays were encoded; or there are pseudo-labels.
     """
     if len(fold_data.pseudo_rows) > 0:
-        raise UserError(
+        raise BadConfig(
             "--pseudo: pseudo-labels are for a trainable that is pre-trained on them and fine-tuned, as "
             "trainables.regressor is, but trainables.frozen_features fits once. Leave out --pseudo and --pseudo-model, "
             "or search trainables.regressor."

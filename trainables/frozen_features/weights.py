@@ -24,7 +24,7 @@ def write_weights(weights_dir: Path, config: Config, scorer: Scorer, encoded: Ma
     """Makes the folder this fit's: what an older fit left there goes.
 
     Raises:
-        UserError: a backbone is no longer where it was when the essays were encoded.
+        BadConfig: a backbone is no longer where it was when the essays were encoded.
     """
     empty_folder(weights_dir)
     for field, encoder in config.encoders.items():

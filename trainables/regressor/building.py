@@ -36,8 +36,7 @@ def build_regressor(
         seed: of all that is drawn.
 
     Raises:
-        BadConfig: the config does not fit a backbone's depth or number of positions.
-        UserError: a backbone cannot be had.
+        BadConfig: a backbone cannot be had, or the config does not fit its depth or number of positions.
     """
     backbones = {}
     for name, encoder in config.encoders.items():

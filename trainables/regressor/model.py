@@ -53,7 +53,10 @@ class Regressor(nn.Module):
             parts = [part if part.ndim == 3 else part.unsqueeze(1).expand(-1, num_targets, -1) for part in parts]
         return torch.cat(parts, dim=-1)
 
+    def outputs(self, batches: Batches) -> Tensor:
+        """What the head makes its scores of, [B, C] in float32; see `Head.outputs`."""
+        return self.head.outputs(self.features(batches))
+
     def forward(self, batches: Batches) -> Tensor:
         """Scores [B, C] in float32, unclipped."""
-        score_BC: Tensor = self.head(self.features(batches))
-        return score_BC
+        return self.head.scores(self.outputs(batches))

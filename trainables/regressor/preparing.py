@@ -19,8 +19,7 @@ class Reading(StrictConfig):
         """Essays as the backbone's tokenizer reads them, with the tokens that the text config adds.
 
         Raises:
-            BadConfig: the text config leaves no room for an essay.
-            UserError: the backbone cannot be found.
+            BadConfig: the backbone cannot be had, or the text config leaves no room for an essay.
         """
         tokenizer = load_tokenizer(self.backbone_name)
         added_token_ids = add_paragraph_tokens(tokenizer, self.text)
@@ -47,8 +46,7 @@ def prepare(preparation: Preparation, essays: Sequence[str]) -> Mapping[str, Tok
     """Tokenises the essays with each backbone's tokenizer.
 
     Raises:
-        BadConfig: a text config leaves no room for an essay.
-        UserError: a backbone cannot be found.
+        BadConfig: a backbone cannot be had, or a text config leaves no room for an essay.
     """
     tokenised = {}
     for name, reading in preparation.readings.items():

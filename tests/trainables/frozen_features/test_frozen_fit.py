@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from ell_tune.config import validate
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig
 from ell_tune.trainable import FoldData, FoldResult, Progress
 from trainables import frozen_features
 from trainables.frozen_features import training
@@ -67,7 +67,7 @@ def test_nothing_of_the_validation_rows_reaches_the_fit(
 
 def test_pseudo_labels_are_refused(config: Config, essays: list[str], make_checkpoints: MakeCheckpoints) -> None:
     fold_data = replace(fold_data_of(config, essays), train_rows=np.arange(20), pseudo_rows=np.arange(20, 30))
-    with pytest.raises(UserError, match=r"--pseudo: .* as trainables.regressor is, but trainables.frozen_features"):
+    with pytest.raises(BadConfig, match=r"--pseudo: .* as trainables.regressor is, but trainables.frozen_features"):
         fit(config, fold_data, make_checkpoints())
 
 

@@ -43,7 +43,7 @@ def test_out_of_gpu_memory_is_a_bad_config(
     def too_large(*_: object) -> None:
         raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(Regressor, "forward", too_large)
+    monkeypatch.setattr(Regressor, "outputs", too_large)
     message = r"out of memory: essays of text.max_length=64 .* smaller batches cannot help.*\(Tried to allocate 2 GiB\)"
     with pytest.raises(BadConfig, match=message) as raised:
         run(config, make_fold_data(config), make_checkpoints())
@@ -94,3 +94,26 @@ def test_illegal_configs_are_named(values: dict[str, Any], message: str) -> None
 def test_swa_and_clipping_can_be_off(off: object) -> None:
     config = Config.model_validate({"swa": off, "optimizer": {"clip_norm": off}})
     assert config.swa is None and config.optimizer.clip_norm is None
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"optimizer": {"algorithm": {"name": "adamw_8bit"}}}, "^optimizer.algorithm: adamw_8bit needs a GPU"),
+        ({"loss": {"target_weights": {"cohesion": 1.0}}}, "^loss.target_weights: .* targets reasons, praise"),
+        ({"backbone": {"name": "package:no_such/model"}}, "^backbone.name: .*no package 'no_such'"),
+    ],
+)
+def test_what_cannot_be_had_is_its_configs_fault(
+    make_config: MakeConfig,
+    make_fold_data: MakeFoldData,
+    make_checkpoints: MakeCheckpoints,
+    monkeypatch: pytest.MonkeyPatch,
+    sections: dict[str, Any],
+    message: str,
+) -> None:
+    # A trial of it fails alone. A `UserError` would end the search, which other configs could go on with.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    fold_data = make_fold_data(make_config())
+    with pytest.raises(BadConfig, match=message):
+        run(make_config(**sections), fold_data, make_checkpoints())

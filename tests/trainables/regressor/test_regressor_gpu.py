@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from deberta_pairs import ARCHITECTURES, make_pair
 from fits import RICH, assert_resumes_at_every_evaluation, run
 from torch import Tensor
-from transformers import DebertaV2Config, DebertaV2Model
+from transformers import DebertaV2Config, DebertaV2Model, PreTrainedModel
 
 from ell_tune.trainable import FoldData
 from trainables import regressor
@@ -26,23 +27,8 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 MakeConfig = Callable[..., Config]
 MakeFoldData = Callable[..., FoldData]
 MakeCheckpoints = Callable[..., Any]
-DEBERTA: dict[str, Any] = {
-    "vocab_size": 50,
-    "hidden_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 3,
-    "intermediate_size": 64,
-    "max_position_embeddings": 64,
-    "relative_attention": True,
-    "position_buckets": 16,
-    "norm_rel_ebd": "layer_norm",
-    "share_att_key": True,
-    "pos_att_type": ["p2c", "c2p"],
-    "position_biased_input": False,
-    "type_vocab_size": 0,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-}
+# Heads of 16 numbers; with a width of 96, of 32.
+DEBERTA: dict[str, Any] = {"hidden_size": 48, "intermediate_size": 64, "spread": 0.0, **ARCHITECTURES["v3"]}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
@@ -172,7 +158,7 @@ def test_a_step_that_does_not_fit_is_halved_and_the_fit_goes_on(
     assert halved_scores == pytest.approx(eight_scores, rel=1e-3)
 
 
-def gradients_and_states(model: DebertaV2Model, tokens_BT: Tensor, mask_BT: Tensor) -> dict[str, Tensor]:
+def gradients_and_states(model: PreTrainedModel, tokens_BT: Tensor, mask_BT: Tensor) -> dict[str, Tensor]:
     states_BTD = model(tokens_BT, attention_mask=mask_BT).last_hidden_state * mask_BT.unsqueeze(-1)
     states_BTD.square().sum().backward()
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -181,11 +167,7 @@ def gradients_and_states(model: DebertaV2Model, tokens_BT: Tensor, mask_BT: Tens
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-3)])
 def test_fast_attention_is_exact_on_a_gpu_too(dtype: torch.dtype, tolerance: float) -> None:
-    torch.manual_seed(0)
-    reference = DebertaV2Model(DebertaV2Config(**DEBERTA)).to("cuda", dtype)
-    fast = DebertaV2Model(DebertaV2Config(**DEBERTA)).to("cuda", dtype)
-    fast.load_state_dict(reference.state_dict())
-    accelerate_attention(fast)
+    reference, fast = make_pair(dtype, "cuda", **DEBERTA)
     tokens_BT = torch.randint(1, 50, (4, 60), device="cuda")
     mask_BT = (torch.arange(60, device="cuda") < torch.tensor([[60], [45], [20], [1]], device="cuda")).long()
     expected = gradients_and_states(reference, tokens_BT, mask_BT)
@@ -198,8 +180,7 @@ def test_fast_attention_is_exact_on_a_gpu_too(dtype: torch.dtype, tolerance: flo
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_flash_attention_is_as_near_to_float64_as_our_own(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("flashdeberta.ops.flash_attention")
-    torch.manual_seed(0)
-    exact = DebertaV2Model(DebertaV2Config(**{**DEBERTA, "hidden_size": 96})).to("cuda", torch.float64)
+    exact, _ = make_pair(torch.float64, "cuda", **DEBERTA | {"hidden_size": 96})
     tokens_BT = torch.randint(1, 50, (4, 60), device="cuda")
     mask_BT = (torch.arange(60, device="cuda") < torch.tensor([[60], [45], [20], [1]], device="cuda")).long()
     expected = gradients_and_states(exact, tokens_BT, mask_BT)

@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ell_tune.config import StrictConfig
-from ell_tune.errors import BadConfig, UserError
+from ell_tune.errors import BadConfig
 from trainables.regressor.encoder.backbone_folder import find_backbone_folder, one_line
 from trainables.regressor.encoder.disentangled_attention import accelerate_attention
 from trainables.regressor.encoder.layers import FAMILIES
@@ -63,18 +63,11 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The backbone's fast tokenizer.
 
     Raises:
-        UserError: the backbone cannot be found, or has no tokenizer that this version can read.
+        BadConfig: the backbone cannot be found, or has no tokenizer that this version can read.
     """
     folder = find_backbone_folder(name)
-    with _quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"backbone.name: a folder with a tokenizer that transformers can read without running its "
-                f"code is needed, but {name!r} has none ({one_line(error)}). Choose another backbone, or "
-                f"save one there with save_pretrained()."
-            ) from None
+    with _quiet(), _read_from(name, "a tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     return tokenizer
 
@@ -88,9 +81,8 @@ def load_backbone(
     new token is no outlier.
 
     Raises:
-        BadConfig: it has fewer positions than `max_length`, or fewer layers than `backbone.num_layers`, or cannot
-            recompute its activations.
-        UserError: it cannot be found or read, lacks weights, or is of a family that is not in `FAMILIES`.
+        BadConfig: it cannot be found or read, lacks weights, is of a family that is not in `FAMILIES`, has fewer
+            positions than `max_length` or fewer layers than `backbone.num_layers`, or cannot recompute its activations.
     """
     backbone = _load_pretrained(config)
     _check_positions(backbone, config.name, max_length)
@@ -104,11 +96,10 @@ def empty_backbone(config: BackboneConfig, folder: Path) -> PreTrainedModel:
     """An encoder of the architecture in `folder`/config.json, its weights still to be loaded; run as `config` says.
 
     Raises:
-        BadConfig: it has fewer layers than `backbone.num_layers`.
-        UserError: it is of a family that is not in `FAMILIES`.
+        BadConfig: it cannot be read, is of a family that is not in `FAMILIES`, or has fewer layers than
+            `backbone.num_layers`.
     """
-    architecture = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    _check_family(architecture, config.name)
+    architecture = _read_architecture(config, folder)
     _drop_top_layers(architecture, config)
     backbone = _model_class(architecture)(architecture, **_without_pooler(architecture))
     assert isinstance(backbone, PreTrainedModel)
@@ -119,31 +110,24 @@ def empty_backbone(config: BackboneConfig, folder: Path) -> PreTrainedModel:
 
 def _load_pretrained(config: BackboneConfig) -> PreTrainedModel:
     folder = find_backbone_folder(config.name)
-    with _quiet():
-        try:
-            architecture = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            _check_family(architecture, config.name)
-            _set_dropouts(architecture, config.dropout)
-            _drop_top_layers(architecture, config)
-            backbone, loading = AutoModel.from_pretrained(
-                folder,
-                config=architecture,
-                dtype=torch.float32,
-                trust_remote_code=False,
-                output_loading_info=True,
-                **_without_pooler(architecture),
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"backbone.name: a folder with config.json and weights that transformers can read without "
-                f"running its code is needed, but {config.name!r} cannot be read ({one_line(error)}). Save "
-                f"a model there with save_pretrained(), or choose another backbone."
-            ) from None
-    if loading["missing_keys"]:
-        missing = sorted(loading["missing_keys"])
-        raise UserError(
-            f"backbone.name: all of the encoder's weights are needed, but {config.name!r} lacks "
-            f"{len(missing)} of them (the first is {missing[0]}). Its weights belong to another architecture "
+    architecture = _read_architecture(config, folder)
+    _set_dropouts(architecture, config.dropout)
+    _drop_top_layers(architecture, config)
+    with _quiet(), _read_from(config.name, "config.json and weights"):
+        backbone, loading = AutoModel.from_pretrained(
+            folder,
+            config=architecture,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # to be told of here, by name
+            **_without_pooler(architecture),
+        )
+    misfits = sorted({*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])})
+    if misfits:
+        raise BadConfig(
+            f"backbone.name: all of the encoder's weights are needed, in their sizes, but {config.name!r} lacks "
+            f"{len(misfits)} of them (the first is {misfits[0]}). Its weights belong to another architecture "
             f"than its config.json; choose another backbone."
         )
     assert isinstance(backbone, PreTrainedModel)
@@ -152,13 +136,32 @@ def _load_pretrained(config: BackboneConfig) -> PreTrainedModel:
     return backbone
 
 
-def _check_family(architecture: PreTrainedConfig, name: str) -> None:
+def _read_architecture(config: BackboneConfig, folder: Path) -> PreTrainedConfig:
+    with _quiet(), _read_from(config.name, "config.json and weights"):
+        architecture = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if architecture.model_type not in FAMILIES:
-        raise UserError(
+        raise BadConfig(
             f"backbone.name: an encoder of one of the families {', '.join(FAMILIES)} (DeBERTa-v3 is a deberta-v2) is "
-            f"needed, whose hidden states are known to be right here, but {name!r} is a {architecture.model_type}. "
-            f"Choose one of those."
+            f"needed, whose hidden states are known to be right here, but {config.name!r} is a "
+            f"{architecture.model_type}. Choose one of those."
         )
+    assert isinstance(architecture, PreTrainedConfig)
+    return architecture
+
+
+@contextmanager
+def _read_from(name: str, what: str) -> Iterator[None]:
+    """Inside, other libraries read a backbone's files, and whatever they make of damaged ones is told in our words."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # safetensors, pickle and the hub's client have types of their own
+        raise BadConfig(
+            f"backbone.name: a folder with {what} that transformers can read without running its code is needed, but "
+            f"{name!r} cannot be read ({one_line(error)}). Save them there with save_pretrained(), or choose another "
+            f"backbone."
+        ) from None
 
 
 def _recompute_activations(backbone: PreTrainedModel, name: str) -> None:

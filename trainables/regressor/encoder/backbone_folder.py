@@ -1,26 +1,29 @@
 """Where a backbone's files are: in a local folder, inside an installed Python package, or on the hub."""
 
+import errno
 import queue
 import threading
 from importlib.resources import files
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig, UserError
 
 _PACKAGE_PREFIX = "package:"
 _WEIGHT_FILES = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"]
 _HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
 _HUB_SECONDS = 10.0  # in which the hub must answer
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no config is to blame for them
 
 
 def find_backbone_folder(name: str) -> Path:
     """The local folder of a backbone's files, downloaded from the hub if need be: the only use of a network.
 
     Raises:
-        UserError: there is no such package, folder or hub name, or the hub cannot be reached. Told at once.
+        BadConfig: there is no such package, folder or hub name, or the hub cannot be reached. Told at once.
+        UserError: the hub's cache lies on a disk that takes no more.
     """
     if name.startswith(_PACKAGE_PREFIX):
         return _package_folder(name)
@@ -34,14 +37,14 @@ def _package_folder(name: str) -> Path:
     try:
         root = Path(str(files(package)))
     except (ModuleNotFoundError, ValueError):
-        raise UserError(
+        raise BadConfig(
             f"backbone.name: package:NAME/path needs an installed Python package, but there is no package "
             f"{package!r} (got {name!r}). Install it with pip, or give a local folder or a hub name."
         ) from None
     folder = root / path
     if not folder.is_dir():
         folders = {child.name for child in root.iterdir() if child.is_dir()} - {"__pycache__"}
-        raise UserError(
+        raise BadConfig(
             f"backbone.name: package:NAME/path needs a folder inside the package, but {package!r} has no "
             f"folder {path!r} (got {name!r}). Its folders are: {', '.join(sorted(folders)) or 'none'}."
         )
@@ -61,7 +64,13 @@ def _cached_or_downloaded(name: str) -> Path:
         patterns = _HUB_FILES if has_safetensors else [*_HUB_FILES, "pytorch_model.bin"]
         return Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # the hub's client lets its HTTP library's errors through, whichever that is
-        raise UserError(
+        if getattr(error, "errno", None) in _DISK_ERRORS:
+            raise UserError(
+                f"backbone.name: {name!r} must be downloaded into the hub's cache at {constants.HF_HUB_CACHE}, but the "
+                f"disk takes no more ({one_line(error)}). Make room, or point HF_HOME elsewhere; then the same command "
+                f"goes on."
+            ) from None
+        raise BadConfig(
             f"backbone.name: a local folder, package:NAME/path or a name on the Hugging Face hub is needed, "
             f"but {name!r} is no folder here, is not in the hub's cache, and the hub did not give it "
             f"({type(error).__name__}: {one_line(error)}). Check the spelling and the network; or, without "

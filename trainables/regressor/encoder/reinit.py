@@ -62,4 +62,11 @@ def pretrained_parameters(backbone: PreTrainedModel, config: ReinitConfig) -> se
 def _reinitialised_modules(backbone: PreTrainedModel, config: ReinitConfig) -> list[nn.Module]:
     layers = encoder_layers(backbone)
     modules = [module for layer in layers[len(layers) - config.num_layers :] for module in layer.modules()]
-    return [module for module in modules if config.what == "all" or isinstance(module, nn.Linear)]
+    return [module for module in modules if config.what == "all" or _is_linear(module)]
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Whether it is a linear map, or holds biases of one: DeBERTa v1's attention has its queries' and its values'."""
+    own_names = [name for name, _ in module.named_parameters(recurse=False)]
+    has_biases_only = bool(own_names) and all(name.endswith("_bias") for name in own_names)
+    return isinstance(module, nn.Linear) or has_biases_only

@@ -43,74 +43,83 @@ def accumulate_gradients(
     and where the loss is no sum over essays. Nothing here waits for the device. The gradient of `perturbed_loss` comes
     on top; the loss returned is without it.
     """
-    window = _Window(model, reader, fold_data, precision, scaler, perturbed_loss, sum(map(len, micro_batches)))
+    num_essays = sum(map(len, micro_batches))
+    window = _Window(model, reader, fold_data, loss, precision, scaler, perturbed_loss, num_essays)
     if loss.couples_essays and len(micro_batches) > 1:
-        window_loss = _backward_in_two_passes(window, micro_batches, loss)
+        window_loss = _backward_in_two_passes(window, micro_batches)
     else:
-        window_loss = _backward(window, micro_batches, loss)
+        window_loss = _backward(window, micro_batches)
     return window_loss, int(reader.lengths[np.concatenate(micro_batches)].sum())
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Scores, labels and perturbed losses of a window's essays."""
+    """Outputs, losses and perturbed losses of a window's essays. An output is what the head makes a score of."""
 
     model: Regressor
     reader: EssayReader
     fold_data: FoldData
+    loss: Loss
     precision: Precision
     scaler: torch.amp.GradScaler
     perturbed_loss: PerturbedLoss | None
     num_essays: int
 
-    def scores(self, rows: NDArray[np.int64]) -> Tensor:
+    def outputs(self, rows: NDArray[np.int64]) -> Tensor:
         batches = self.reader.read(rows)
         with self.precision.autocast():
-            score_BC: Tensor = self.model(batches)
-        return score_BC
+            return self.model.outputs(batches)
 
-    def labels(self, rows: NDArray[np.int64]) -> Tensor:
-        return to_device(torch.from_numpy(self.fold_data.labels_NC[rows]), self.reader.device)
+    def share_of_loss(self, rows: NDArray[np.int64], output_BC: Tensor) -> Tensor:
+        """What these rows add to the window's loss."""
+        head = self.model.head
+        label_BC = to_device(torch.from_numpy(self.fold_data.labels_NC[rows]), self.reader.device)
+        share: Tensor = self.loss(head.scores(output_BC), label_BC, self.num_essays, head.logits(output_BC))
+        return share
 
-    def backward_perturbed(self, rows: NDArray[np.int64], clean_BC: Tensor) -> None:
+    def backward_perturbed(self, rows: NDArray[np.int64], output_BC: Tensor) -> None:
         """Adds the gradient of the micro-batch's share of the perturbed loss, if there is one."""
         if self.perturbed_loss is not None:
-            extra = self.perturbed_loss(partial(self.scores, rows), clean_BC.detach(), self.scaler.scale)
+            clean_BC = self.model.head.scores(output_BC.detach())
+            extra = self.perturbed_loss(partial(self._scores, rows), clean_BC, self.scaler.scale)
             self.scaler.scale(extra / (self.num_essays * clean_BC.shape[1])).backward()
 
+    def _scores(self, rows: NDArray[np.int64]) -> Tensor:
+        return self.model.head.scores(self.outputs(rows))
 
-def _backward(window: _Window, micro_batches: list[NDArray[np.int64]], loss: Loss) -> Tensor:
+
+def _backward(window: _Window, micro_batches: list[NDArray[np.int64]]) -> Tensor:
     """Each micro-batch adds its share of the window's loss."""
     window_loss = torch.zeros((), device=window.reader.device)
     for rows in micro_batches:
-        score_BC = window.scores(rows)
-        share = loss(score_BC, window.labels(rows), window.num_essays)
+        output_BC = window.outputs(rows)
+        share = window.share_of_loss(rows, output_BC)
         window.scaler.scale(share).backward()
-        window.backward_perturbed(rows, score_BC)
+        window.backward_perturbed(rows, output_BC)
         window_loss += share.detach()
     return window_loss
 
 
-def _backward_in_two_passes(window: _Window, micro_batches: list[NDArray[np.int64]], loss: Loss) -> Tensor:
-    """First all scores without their graph, for the loss's gradient by score; then each micro-batch again, from it.
+def _backward_in_two_passes(window: _Window, micro_batches: list[NDArray[np.int64]]) -> Tensor:
+    """First all outputs without their graph, for the loss's gradient by output; then each micro-batch again, from it.
 
-    Exact for any loss of the window's scores, for one more forward pass (Gao et al., 2021, Scaling Deep Contrastive
+    Exact for any loss of the window's outputs, for one more forward pass (Gao et al., 2021, Scaling Deep Contrastive
     Learning Batch Size under Memory Limited Setup). Both passes draw the same dropout.
     """
     rows_W = np.concatenate(micro_batches)
     device = window.reader.device
     gpus = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(gpus), torch.no_grad():
-        clean = [window.scores(rows) for rows in micro_batches]
-    score_WC = torch.cat(clean).requires_grad_()
-    window_loss: Tensor = loss(score_WC, window.labels(rows_W), window.num_essays)
+        clean = [window.outputs(rows) for rows in micro_batches]
+    output_WC = torch.cat(clean).requires_grad_()
+    window_loss = window.share_of_loss(rows_W, output_WC)
     window.scaler.scale(window_loss).backward()
-    assert score_WC.grad is not None
-    gradients = score_WC.grad.split(list(map(len, micro_batches)))
+    assert output_WC.grad is not None
+    gradients = output_WC.grad.split(list(map(len, micro_batches)))
     for rows, gradient_BC in zip(micro_batches, gradients, strict=True):
-        window.scores(rows).backward(gradient_BC)
-    for rows, clean_BC in zip(micro_batches, clean, strict=True):
-        window.backward_perturbed(rows, clean_BC)
+        window.outputs(rows).backward(gradient_BC)
+    for rows, output_BC in zip(micro_batches, clean, strict=True):
+        window.backward_perturbed(rows, output_BC)
     return window_loss.detach()
 
 

@@ -64,8 +64,8 @@ def start_fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints) -> 
     """A fit before its first step, or as its last checkpoint left it.
 
     Raises:
-        BadConfig: the config does not fit the backbone or the number of essays.
-        UserError: the backbone, or a package that the optimiser needs, cannot be had.
+        BadConfig: the config does not fit the backbone, the targets or the number of essays; or the backbone, or a
+            package or a GPU that the optimiser needs, cannot be had.
     """
     device = best_device()
     precision = Precision(config.training.precision, device)

@@ -8,7 +8,7 @@ from ell_tune.config import StrictConfig, or_off
 from trainables.regressor.head.first_weights import HeadInit, draw_weights
 from trainables.regressor.head.hidden import HiddenConfig, make_hidden
 from trainables.regressor.head.multi_sample_dropout import DropoutConfig, MultiSampleDropout
-from trainables.regressor.head.score_bounds import bounded_scores
+from trainables.regressor.head.score_bounds import bounded_scores, logit_of_mean, mean_logits
 
 
 class HeadConfig(StrictConfig):
@@ -70,7 +70,7 @@ class Head(nn.Module):
         super().__init__()
         num_targets = len(target_means_C)
         self.score_range = score_range
-        self._bounded = config.bounded
+        self.bounded = config.bounded
         self.dropout = None if config.dropout is None else MultiSampleDropout(config.dropout)
         self.hidden = nn.Identity() if config.hidden is None else make_hidden(config.hidden, width, num_targets)
         self.output = nn.Linear(width if config.hidden is None else config.hidden.width, num_targets)
@@ -87,19 +87,34 @@ class Head(nn.Module):
 
         The features are [B, P], or [B, C, P] where each target has its own.
         """
+        return self.scores(self.outputs(features))
+
+    def outputs(self, features: Tensor) -> Tensor:
+        """What the scores are made of [B, C]: their logits if the head is bounded, else the scores themselves."""
         # A head costs nothing next to the encoder: it runs in full precision, whatever that ran in.
         with torch.autocast(features.device.type, enabled=False):
             if self.dropout is None:
-                return self._scores(features.float())
-            score_BC: Tensor = self.dropout(features.float(), self._scores)
-        return score_BC
+                return self._outputs(features.float())
+            output_BC: Tensor = self.dropout(features.float(), self._outputs, self._mean_output)
+        return output_BC
 
-    def _scores(self, features: Tensor) -> Tensor:
+    def scores(self, output_BC: Tensor) -> Tensor:
+        """The scores [B, C] that outputs stand for."""
+        return bounded_scores(output_BC, self.score_range) if self.bounded else output_BC
+
+    def logits(self, output_BC: Tensor) -> Tensor | None:
+        """The logits [B, C] that a bounded head's scores are made of; None for others."""
+        return output_BC if self.bounded else None
+
+    def _mean_output(self, output_SBC: Tensor) -> Tensor:
+        """The output [B, C] of the mean score."""
+        return logit_of_mean(output_SBC) if self.bounded else output_SBC.mean(dim=0)
+
+    def _outputs(self, features: Tensor) -> Tensor:
         hidden = self.hidden(features)
         if hidden.ndim == 3:  # a vector for each target: each goes through its own row of the map
             offset_BC = torch.einsum("bcp,cp->bc", hidden, self.output.weight) + self.output.bias
         else:
             offset_BC = self.output(hidden)
-        if self._bounded:
-            return bounded_scores(offset_BC, self.target_means_C, self.score_range)
-        return self.target_means_C + offset_BC
+        start_C = mean_logits(self.target_means_C, self.score_range) if self.bounded else self.target_means_C
+        return start_C + offset_BC

@@ -32,8 +32,10 @@ class MultiSampleDropout(nn.Module):
         self.mask = nn.Dropout(config.p)
         self.num_samples = config.num_samples
 
-    def forward(self, features: Tensor, scores: Callable[[Tensor], Tensor]) -> Tensor:
-        """The mean of `scores` [B, C] over the masks."""
+    def forward(
+        self, features: Tensor, outputs: Callable[[Tensor], Tensor], mean: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """The `mean` [B, C] over the masks of `outputs` [B, C]: it is given those of all masks, [S, B, C]."""
         if not self.training:
-            return scores(features)
-        return torch.stack([scores(self.mask(features)) for _ in range(self.num_samples)]).mean(dim=0)
+            return outputs(features)
+        return mean(torch.stack([outputs(self.mask(features)) for _ in range(self.num_samples)]))

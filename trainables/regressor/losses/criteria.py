@@ -23,6 +23,12 @@ class Criterion(StrictConfig, ABC):
     def error(self, score_BC: Tensor, label_BC: Tensor, score_range: tuple[float, float]) -> Tensor:
         """The error of each essay and target [B, C], or of each target [1, C] where essays are coupled."""
 
+    def error_of_bounded(
+        self, score_BC: Tensor, logit_BC: Tensor, label_BC: Tensor, score_range: tuple[float, float]
+    ) -> Tensor:
+        """The same of scores that a bounded head made of these logits, which say more than scores near a bound."""
+        return self.error(score_BC, label_BC, score_range)
+
 
 class SmoothL1(Criterion):
     """Squared near the label, linear beyond, of slope 1 (Girshick, 2015); the public FB3 baseline's."""
@@ -85,10 +91,15 @@ class ColumnRMSE(Criterion):
 class BCE(Criterion):
     """Binary cross-entropy of scores and labels as shares of the score range (FB3's 7th).
 
-    With p = (score − low) / (high − low) this is −y·log p − (1 − y)·log(1 − p): for a head that ends in a sigmoid,
-    exactly the cross-entropy with its logits. A plain score may lie where no logarithm is: within a hundredth of the
-    range from an end, and beyond it, the curve goes on as its tangent, so gradients stay finite and point back into
-    the range. Labels stay as far from the ends: their tangent is flat, and nothing pushes a score out of the range.
+    With p = (score − low) / (high − low) this is −y·log p − (1 − y)·log(1 − p).
+
+    A bounded head's p is a sigmoid, and the entropy is computed from its logits: exact for any label and however far
+    out a logit is, where p itself has been rounded to 0 or 1. Its gradient by logit is p − y.
+
+    Any other head's score may lie where no logarithm is: within a hundredth of the range from an end, and beyond it,
+    the curve goes on as its tangent, so gradients stay finite and point back into the range. Labels count as no nearer
+    to the ends than that: beyond an end, the tangent of a label there is flat, and nothing pushes a score out of the
+    range.
     """
 
     name: Literal["bce"] = "bce"
@@ -101,6 +112,12 @@ class BCE(Criterion):
         slope_BC = (inside_BC - label_share_BC) / (inside_BC * (1.0 - inside_BC))
         entropy_BC = F.binary_cross_entropy(inside_BC, label_share_BC, reduction="none")
         return entropy_BC + slope_BC * (share_BC - inside_BC)
+
+    def error_of_bounded(
+        self, score_BC: Tensor, logit_BC: Tensor, label_BC: Tensor, score_range: tuple[float, float]
+    ) -> Tensor:
+        low, high = score_range
+        return F.binary_cross_entropy_with_logits(logit_BC, (label_BC - low) / (high - low), reduction="none")
 
 
 CriterionConfig = one_of(SmoothL1, Huber, MSE, L1, ColumnRMSE, BCE)

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig, or_off
-from ell_tune.errors import BadConfig, UserError
+from ell_tune.errors import BadConfig
 from trainables.regressor.losses.agreement import AgreementConfig
 from trainables.regressor.losses.criteria import CriterionConfig, SmoothL1
 
@@ -56,7 +56,7 @@ class Loss(nn.Module):
 
     def __init__(self, config: LossConfig, targets: Sequence[str], score_range: tuple[float, float]) -> None:
         """Raises:
-        UserError: the target weights are for other targets.
+        BadConfig: the target weights are for other targets.
         """
         super().__init__()
         self._config = config
@@ -69,14 +69,17 @@ class Loss(nn.Module):
         """Whether the loss of a window is more than the sum of its essays' losses."""
         return self._config.criterion.couples_essays or self._config.agreement is not None
 
-    def forward(self, score_BC: Tensor, label_BC: Tensor, num_essays: int) -> Tensor:
+    def forward(self, score_BC: Tensor, label_BC: Tensor, num_essays: int, logit_BC: Tensor | None = None) -> Tensor:
         """What these B essays add to the mean loss of a window of `num_essays`: their window's shares add up to it.
 
-        Where essays are coupled they must be the whole window.
+        Where essays are coupled they must be the whole window. `logit_BC` is what a bounded head made the scores of.
         """
         assert not self.couples_essays or len(score_BC) == num_essays
         criterion = self._config.criterion
-        error = criterion.error(score_BC, label_BC, self._score_range)
+        if logit_BC is None:
+            error = criterion.error(score_BC, label_BC, self._score_range)
+        else:
+            error = criterion.error_of_bounded(score_BC, logit_BC, label_BC, self._score_range)
         if self.log_variance_C is not None:
             error = 0.5 * (torch.exp(-self.log_variance_C) * error + self.log_variance_C)
         num_rows = 1 if criterion.couples_essays else num_essays
@@ -106,7 +109,7 @@ def _mean_one(weights: dict[str, float] | None, targets: Sequence[str]) -> Tenso
     if weights is None:
         return torch.ones(len(targets))
     if set(weights) != set(targets):
-        raise UserError(
+        raise BadConfig(
             f"loss.target_weights: a weight for each of the targets {', '.join(targets)} is needed, but there are "
             f"weights for {', '.join(weights)}. Name exactly the targets of data.targets; 0 ignores one."
         )

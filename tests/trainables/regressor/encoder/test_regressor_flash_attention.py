@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_regressor_disentangled_attention import ARCHITECTURES, make_pair, run
+from deberta_pairs import ARCHITECTURES, make_pair, run
 from torch import Tensor
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from transformers import DebertaConfig, DebertaModel
 
 from trainables.regressor.encoder.backbone import BackboneConfig, load_backbone
 from trainables.regressor.encoder.layers import encoder_layers
@@ -46,6 +47,24 @@ def test_linear_leaves_the_layer_norms(tiny_deberta: Path) -> None:
     layers = {name for name, _ in backbone.named_parameters() if name.startswith("encoder.layer.")}
     assert changed == {name for name in layers if "LayerNorm" not in name}
     assert len(changed) < len(layers)
+
+
+@pytest.mark.parametrize("what", ["all", "linear"])
+def test_every_bias_of_debertas_first_version_becomes_0(tmp_path: Path, what: str) -> None:
+    # The biases of its queries and values are parameters of the attention, beside a map without a bias.
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    relative = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
+    DebertaModel(DebertaConfig(vocab_size=30, **sizes, **relative)).save_pretrained(tmp_path)
+    backbone = load(tmp_path)
+    config = ReinitConfig.model_validate({"num_layers": 1, "what": what})
+    changed = changed_by(backbone, config)
+    top = {name for name, _ in backbone.named_parameters() if name.startswith("encoder.layer.1.")}
+    assert changed == {name for name in top if what == "all" or "LayerNorm" not in name}
+    biases = {name for name in changed if name.endswith("bias")}
+    assert {"encoder.layer.1.attention.self.q_bias", "encoder.layer.1.attention.self.v_bias"} < biases
+    assert all(backbone.get_parameter(name).eq(0).all() for name in biases)
+    pretrained = trained_from_pretrained(backbone, config)
+    assert {name for name, parameter in backbone.named_parameters() if parameter not in pretrained} == changed
 
 
 def test_of_no_layer_changes_nothing(tiny_deberta: Path) -> None:

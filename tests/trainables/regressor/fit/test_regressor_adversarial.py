@@ -141,14 +141,14 @@ class TestEveryMethod:
         freeze = {"num_layers": 1} if name == "fgm" else {"num_layers": 1, "embeddings": True}
         model = window.model(freeze=freeze)
         frozen = {key: p.clone() for key, p in model.named_parameters() if not p.requires_grad}
-        forward = model.forward
+        outputs = model.outputs
         moved_at: list[set[str]] = []
 
         def watch(*inputs: Tensor) -> Tensor:
             moved_at.append({key for key, value in frozen.items() if not torch.equal(model.get_parameter(key), value)})
-            return forward(*inputs)
+            return outputs(*inputs)
 
-        monkeypatch.setattr(model, "forward", watch)
+        monkeypatch.setattr(model, "outputs", watch)
         window.gradients(model, make_method(name, model))
         assert len(frozen) > 10
         assert moved_at == [set()] * (3 if name == "sift" else 2)

@@ -17,6 +17,7 @@ from trainables.regressor.encoder.reader import EssayReader
 from trainables.regressor.essays.batches import pad
 from trainables.regressor.fit.gradients import accumulate_gradients, apply_gradients
 from trainables.regressor.losses import Loss
+from trainables.regressor.model import Regressor
 
 CPU = torch.device("cpu")
 
@@ -48,12 +49,14 @@ def gradients(
 
 @pytest.mark.parametrize("sizes", [[8], [4, 4], [3, 3, 2], [1] * 8, [5, 2]], ids=str)
 @pytest.mark.parametrize(
-    "loss",
+    "sections",
     [
         {},
-        {"target_weights": {"reasons": 1.0, "praise": 3.0}, "uncertainty": {}},
-        {"criterion": {"name": "rmse"}},
-        {"agreement": {"name": "pearson"}, "uncertainty": {}},
+        {"loss": {"target_weights": {"reasons": 1.0, "praise": 3.0}, "uncertainty": {}}},
+        {"loss": {"criterion": {"name": "rmse"}}},
+        {"loss": {"agreement": {"name": "pearson"}, "uncertainty": {}}},
+        {"loss": {"criterion": {"name": "bce"}}, "head": {"bounded": True}},
+        {"loss": {"criterion": {"name": "bce"}, "agreement": {"name": "ranking"}}, "head": {"bounded": True}},
     ],
     ids=str,
 )
@@ -61,9 +64,9 @@ def test_accumulation_is_one_large_batch(
     make_config: Callable[..., Config],
     make_fold_data: Callable[..., FoldData],
     sizes: list[int],
-    loss: dict[str, Any],
+    sections: dict[str, Any],
 ) -> None:
-    config = make_config(loss=loss)
+    config = make_config(**sections)
     fold_data = make_fold_data(config)
     rows = np.arange(sum(sizes))
     pieces = np.split(rows, np.cumsum(sizes)[:-1])
@@ -74,6 +77,33 @@ def test_accumulation_is_one_large_batch(
         torch.testing.assert_close(summed[name], gradient, rtol=1e-4, atol=1e-6)
     assert summed_loss_value == pytest.approx(whole_loss, rel=1e-6)
     assert num_tokens == fold_data.prepared["first"].lengths[rows].sum()
+
+
+@pytest.mark.parametrize("sizes", [[8], [3, 3, 2]], ids=str)
+@pytest.mark.parametrize("agreement", ["off", {"name": "pearson", "weight": 0.001}])
+def test_a_saturated_bounded_head_gets_the_gradient_of_its_logits(
+    make_config: Callable[..., Config],
+    make_fold_data: Callable[..., FoldData],
+    monkeypatch: pytest.MonkeyPatch,
+    sizes: list[int],
+    agreement: Any,
+) -> None:
+    config = make_config(
+        loss={"criterion": {"name": "bce"}, "agreement": agreement}, head={"bounded": True, "init": "zeros"}
+    )
+    fold_data = make_fold_data(config)
+    draw = Regressor.__init__
+
+    def saturated(model: Regressor, *arguments: Any) -> None:
+        draw(model, *arguments)
+        model.head.output.bias.data.fill_(18.0)  # float32 rounds every score to 5
+
+    monkeypatch.setattr(Regressor, "__init__", saturated)
+    rows = np.arange(8)
+    found, loss, _ = gradients(config, fold_data, np.split(rows, np.cumsum(sizes)[:-1]))
+    label_share_BC = (fold_data.labels_NC[rows] - 1) / 4
+    assert loss == pytest.approx(18 * (1 - label_share_BC).mean(), rel=1e-3)
+    assert found["head.output.bias"].tolist() == pytest.approx((1 - label_share_BC).mean(axis=0) / 2, rel=1e-5)
 
 
 def test_the_loss_is_the_mean_over_essays_and_targets(

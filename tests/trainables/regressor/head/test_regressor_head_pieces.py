@@ -8,14 +8,16 @@ import torch
 from heads import NORMAL_STD, WIDTH, build, features_of
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.regressor.head import Head
 from trainables.regressor.head.multi_sample_dropout import DropoutConfig, MultiSampleDropout
-from trainables.regressor.head.score_bounds import bounded_scores
-from trainables.regressor.losses.criteria import BCE
+from trainables.regressor.head.score_bounds import bounded_scores, logit_of_mean, mean_logits
+from trainables.regressor.losses import Loss, LossConfig
 
 LN3 = math.log(3.0)
+FB3 = (1.0, 5.0)
 
 
 def test_the_default_is_a_linear_map_drawn_as_it_always_was() -> None:
@@ -85,7 +87,9 @@ def test_dropout_averages_the_scores_of_several_masks(pieces: dict[str, Any], nu
 def test_behind_dropout_a_feature_is_gone_or_grown() -> None:
     dropout = MultiSampleDropout(DropoutConfig(p=0.25, num_samples=1))
     torch.manual_seed(0)
-    values, counts = dropout(torch.ones(1, 20_000), lambda features: features).unique(return_counts=True)
+    values, counts = dropout(torch.ones(1, 20_000), lambda features: features, lambda samples: samples[0]).unique(
+        return_counts=True
+    )
     assert values.tolist() == pytest.approx([0.0, 1 / 0.75])
     assert (counts / counts.sum()).tolist() == pytest.approx([0.25, 0.75], abs=0.01)
 
@@ -114,7 +118,7 @@ def test_more_samples_of_a_linear_map_scatter_less() -> None:
     ],
 )
 def test_bounded_scores_by_hand(mean: float, offset: float, score: float) -> None:
-    found = bounded_scores(torch.tensor([[offset]]), torch.tensor([mean]), (1.0, 5.0))
+    found = bounded_scores(mean_logits(torch.tensor([mean]), FB3) + torch.tensor([[offset]]), FB3)
     assert found.item() == pytest.approx(score, abs=1e-5)
 
 
@@ -133,7 +137,7 @@ def test_a_mean_on_a_bound_can_still_be_left() -> None:
 @given(mean=st.floats(1, 5, width=32), offset=st.floats(-10, 10, width=32), more=st.floats(0.125, 2, width=32))
 def test_bounded_scores_stay_strictly_inside_and_in_order(mean: float, offset: float, more: float) -> None:
     offsets = torch.tensor([[offset], [offset + more]])
-    below, above = bounded_scores(offsets, torch.tensor([mean]), (1.0, 5.0)).flatten().tolist()
+    below, above = bounded_scores(mean_logits(torch.tensor([mean]), FB3) + offsets, FB3).flatten().tolist()
     assert 1.0 < below < 5.0
     assert 1.0 < above < 5.0
     assert below <= above
@@ -143,5 +147,47 @@ def test_with_bce_a_bounded_head_has_the_cross_entropy_of_its_logits() -> None:
     head = build(bounded=True, init="xavier")
     features, label_BC = features_of(6, WIDTH), torch.tensor([[2.0, 4.0]] * 6)
     logit_BC = torch.tensor([0.0, -LN3]) + head.output(features)
-    expected = F.binary_cross_entropy_with_logits(logit_BC, (label_BC - 1) / 4, reduction="none")
-    torch.testing.assert_close(BCE().error(head(features), label_BC, (1.0, 5.0)), expected)
+    expected = F.binary_cross_entropy_with_logits(logit_BC, (label_BC - 1) / 4)
+    torch.testing.assert_close(bce_of(head, features, label_BC), expected)
+
+
+def bce_of(head: Head, features: Tensor, label_BC: Tensor) -> Tensor:
+    """The loss as a training computes it."""
+    loss = Loss(LossConfig.model_validate({"criterion": {"name": "bce"}}), ("a", "b"), FB3)
+    output_BC = head.outputs(features)
+    mean: Tensor = loss(head.scores(output_BC), label_BC, len(features), head.logits(output_BC))
+    return mean
+
+
+@pytest.mark.parametrize("dropout", [None, {"p": 0.01, "num_samples": 5}])
+@pytest.mark.parametrize(
+    # Label, logit, and the entropy's slope there: p − y.
+    ("label", "logit", "slope"),
+    [
+        (1.0, 8.0, 0.9996646),
+        (3.0, -8.0, -0.4996646),
+        (5.0, -5.0, -0.9933071),
+        (1.0, 20.0, 1.0),
+        (5.0, -20.0, -1.0),
+        (1.0, -5.0, 0.0066929),
+        (5.0, 5.0, -0.0066929),
+        (5.0, -200.0, -1.0),
+    ],
+)
+def test_with_bce_a_saturated_bounded_head_learns_as_fast_as_its_logit_is_wrong(
+    label: float, logit: float, slope: float, dropout: dict[str, Any] | None
+) -> None:
+    head = build(means_C=(3.0, 3.0), bounded=True, init="zeros", dropout=dropout)
+    with torch.no_grad():
+        head.output.bias.fill_(logit)
+    bce_of(head, features_of(4, WIDTH), torch.full((4, 2), label)).backward()
+    assert head.output.bias.grad is not None
+    assert head.output.bias.grad.tolist() == pytest.approx([slope / 2] * 2, rel=1e-4)  # the mean over two targets
+
+
+def test_the_logit_of_a_mean_is_exact_where_float32_has_rounded_every_score() -> None:
+    logit_SBC = torch.tensor([[[0.5, 19.0, -30.0, 20.0, -120.0]], [[-1.0, 20.0, -28.0, -20.0, -121.0]]])
+    share_BC = logit_SBC.double().sigmoid().mean(dim=0)
+    expected = share_BC.log() - (-logit_SBC.double()).sigmoid().mean(dim=0).log()
+    torch.testing.assert_close(logit_of_mean(logit_SBC), expected.float(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(logit_of_mean(logit_SBC[:1]), logit_SBC[0], rtol=1e-6, atol=1e-6)

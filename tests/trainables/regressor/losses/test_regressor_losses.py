@@ -1,5 +1,6 @@
 """The criteria, target weights, uncertainties and agreement terms, each against numbers by hand."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ell_tune.config import validate
-from ell_tune.errors import BadConfig, UserError
+from ell_tune.errors import BadConfig
 from trainables.regressor.losses import Loss, LossConfig, check_batch_size
 
 FB3 = (1.0, 5.0)
@@ -119,7 +120,7 @@ def test_target_weights_by_hand() -> None:
 
 @pytest.mark.parametrize("weights", [{"a": 1.0}, {"a": 1.0, "b": 1.0, "c": 1.0}, {"a": 1.0, "B": 1.0}])
 def test_weights_for_other_targets_are_refused(weights: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=f"loss.target_weights: .* targets a, b .* weights for {', '.join(weights)}"):
+    with pytest.raises(BadConfig, match=f"loss.target_weights: .* targets a, b .* weights for {', '.join(weights)}"):
         make_loss(target_weights=weights)
 
 
@@ -145,10 +146,29 @@ def test_uncertainty_by_hand() -> None:
     assert loss.log_variance_C.grad.tolist() == pytest.approx([0.0, 0.0], abs=1e-7)
 
 
-@given(st.floats(-4.0, 4.0), st.floats(1.04, 4.96))
-def test_bce_of_a_sigmoid_head_is_the_cross_entropy_with_its_logits(logit: float, label: float) -> None:
-    logit_11 = torch.tensor([[logit]], dtype=torch.float64)
-    label_11 = torch.tensor([[label]], dtype=torch.float64)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("label", [1.0, 1.5, 3.0, 4.96, 5.0])
+def test_bce_of_a_bounded_head_is_the_cross_entropy_with_its_logits(
+    label: float, dtype: torch.dtype, tolerance: float
+) -> None:
+    logit_B1 = torch.linspace(-20, 20, 81, dtype=torch.float64).unsqueeze(1)
+    ours, theirs = logit_B1.to(dtype, copy=True).requires_grad_(), logit_B1.clone().requires_grad_()
+    label_B1 = torch.full_like(logit_B1, label)
+    loss = Loss(validate(LossConfig, {"criterion": {"name": "bce"}}), ("a",), FB3)
+    found = loss(1 + 4 * ours.sigmoid(), label_B1.to(dtype), 81, ours)
+    expected = F.binary_cross_entropy_with_logits(theirs, (label_B1 - 1) / 4)
+    assert found.item() == pytest.approx(expected.item(), rel=tolerance)
+    found.backward()
+    expected.backward()
+    assert ours.grad is not None and theirs.grad is not None
+    torch.testing.assert_close(81 * ours.grad.double(), 81 * theirs.grad, rtol=0, atol=tolerance)
+
+
+@given(st.floats(-4.5, 4.5), st.floats(1.04, 4.96))
+def test_bce_of_another_heads_score_is_the_cross_entropy_within_a_hundredth_of_the_ends(
+    logit: float, label: float
+) -> None:
+    logit_11, label_11 = (torch.tensor([[number]], dtype=torch.float64) for number in (logit, label))
     config = validate(LossConfig, {"criterion": {"name": "bce"}})
     found = Loss(config, ("a",), FB3)(1 + 4 * logit_11.sigmoid(), label_11, 1)
     expected = F.binary_cross_entropy_with_logits(logit_11, (label_11 - 1) / 4)
@@ -198,6 +218,45 @@ def test_ranking_by_hand() -> None:
     agreement = {"name": "ranking", "weight": 2.0}
     added = value(score_BC, label_BC, agreement=agreement) - value(score_BC, label_BC)
     assert added == pytest.approx(2.0 * expected, rel=1e-5)
+
+
+def pearson_slope(score_B: Tensor, label_B: Tensor) -> Tensor:
+    """The gradient of 1 − r by score, by hand."""
+    score_B, label_B = score_B - score_B.mean(), label_B - label_B.mean()
+    r = (score_B @ label_B) / (score_B.norm() * label_B.norm())
+    return (r * score_B / score_B.norm() - label_B / label_B.norm()) / score_B.norm()
+
+
+def ranking_slope(score_B: Tensor, label_B: Tensor) -> Tensor:
+    """The gradient of the mean of log(1 + exp(−lead)) over pairs, by hand: both essays of a pair are pushed apart."""
+    slope_B, num_pairs = torch.zeros_like(score_B), 0
+    for better in range(len(score_B)):
+        for worse in range(len(score_B)):
+            if label_B[better] > label_B[worse]:
+                push = 1 / (1 + torch.exp(score_B[better] - score_B[worse]))
+                slope_B[better] -= push
+                slope_B[worse] += push
+                num_pairs += 1
+    return slope_B / num_pairs
+
+
+@pytest.mark.parametrize(("name", "slope"), [("pearson", pearson_slope), ("ranking", ranking_slope)])
+@pytest.mark.parametrize("criterion", [{"name": "mse"}, {"name": "rmse"}])
+def test_an_agreement_term_adds_its_own_gradient(
+    criterion: dict[str, Any], name: str, slope: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    # Of a term computed from detached scores, the value is the same, and nothing is learned.
+    score_BC = torch.tensor([[3.0, 4.5], [2.5, 3.0], [2.0, 4.0], [3.5, 2.0]], dtype=torch.float64)
+    label_BC = torch.tensor([[3.5, 3.0], [2.0, 2.5], [4.0, 1.0], [2.0, 2.5]], dtype=torch.float64)
+    weights = {"a": 1.0, "b": 3.0}
+    plain, whole = score_BC.clone().requires_grad_(), score_BC.clone().requires_grad_()
+    make_loss(criterion=criterion, target_weights=weights)(plain, label_BC, 4).backward()
+    agreement = {"name": name, "weight": 0.3}
+    make_loss(criterion=criterion, target_weights=weights, agreement=agreement)(whole, label_BC, 4).backward()
+    assert plain.grad is not None and whole.grad is not None
+    slope_BC = torch.stack([slope(score_BC[:, c], label_BC[:, c]) for c in range(2)], dim=1)
+    expected = 0.3 * slope_BC * torch.tensor([0.5, 1.5], dtype=torch.float64) / 2
+    torch.testing.assert_close(whole.grad - plain.grad, expected, rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["pearson", "ranking"])

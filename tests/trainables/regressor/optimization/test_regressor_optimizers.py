@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ell_tune.config import validate
-from ell_tune.errors import UserError
+from ell_tune.errors import BadConfig
 from trainables.regressor.optimization.optimizers import OptimizerConfig, make_optimizer
 
 ON_CPU: list[dict[str, Any]] = [
@@ -141,12 +141,12 @@ def test_8_bit_adamw_is_that_of_bitsandbytes() -> None:
 
 
 def test_8_bit_adamw_needs_a_gpu() -> None:
-    with pytest.raises(UserError, match="optimizer.algorithm: adamw_8bit needs a GPU.*choose adamw or adafactor"):
+    with pytest.raises(BadConfig, match="optimizer.algorithm: adamw_8bit needs a GPU.*choose adamw or adafactor"):
         optimizer_of({"name": "adamw_8bit"}, [nn.Parameter(torch.ones(2))])
 
 
 @pytest.mark.parametrize("name", ["adamw_8bit", "lion"])
 def test_an_optimiser_without_its_package(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(UserError, match=rf"{name} needs the package bitsandbytes.*pip install 'ell-tune\[gpu\]'"):
+    with pytest.raises(BadConfig, match=rf"{name} needs the package bitsandbytes.*pip install 'ell-tune\[gpu\]'"):
         optimizer_of({"name": name}, [nn.Parameter(torch.ones(2))])
