@@ -14,7 +14,7 @@ from ell_tune.cli import study_verbs  # its verbs come first in --help
 from ell_tune.cli import model_verbs
 from ell_tune.cli.app import app
 from ell_tune.cli.options import err_console
-from ell_tune.errors import Interrupted, UserError
+from ell_tune.errors import BadConfig, Interrupted, UserError
 from ell_tune.interruption import EXIT_CODE, HOW_TO_GO_ON, undisturbed
 
 __all__ = ["app", "main", "model_verbs", "study_verbs"]
@@ -24,7 +24,7 @@ def main() -> None:
     """The entry point of the `ell-tune` command."""
     try:
         app()
-    except UserError as error:
+    except (UserError, BadConfig) as error:  # a bad config outside of a trial: of a model to predict with
         err_console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     except Interrupted:

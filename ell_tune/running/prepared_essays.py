@@ -50,7 +50,7 @@ class PreparedEssays:
         try:
             reference: ObjectRef = ray.get(self._preparer.get.remote(preparation, [self._essays]))
         except ray.exceptions.RayTaskError as error:
-            raise error.cause from None  # so that a UserError of `prepare` is told as one
+            raise error.cause from None  # so that a UserError or BadConfig of `prepare` is told as one
         return reference
 
     def close(self) -> None:

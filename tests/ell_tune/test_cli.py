@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fake_trainable
 import pytest
 import yaml
 from command import Run
@@ -16,6 +17,7 @@ from studies import essays, make_source, write_space
 
 from ell_tune import __version__
 from ell_tune.cli.options import seconds_of
+from ell_tune.errors import BadConfig
 from ell_tune.essays.csv_table import to_csv
 from ell_tune.essays.data import FB3_TARGETS, DataConfig, read_labelled
 from ell_tune.runs.budget import Budget
@@ -272,7 +274,9 @@ def test_a_search_killed_or_interrupted_goes_on_to_exactly_the_asked_for_number_
         assert before.state == "running" or before == after
 
 
-def test_a_model_is_retrained_predicts_and_is_scored(run: Run, tmp_path: Path, ray_address: str) -> None:
+def test_a_model_is_retrained_predicts_and_is_scored(
+    run: Run, tmp_path: Path, ray_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run("sample-data", "--essays", 24, "--seed", 1, "--out", tmp_path)
     train, configs = tmp_path / "train.csv", [tmp_path / "first.yaml", tmp_path / "second.yaml"]
     for path, x in zip(configs, [1.0, 2.0], strict=True):
@@ -312,3 +316,10 @@ def test_a_model_is_retrained_predicts_and_is_scored(run: Run, tmp_path: Path, r
     (tmp_path / "model" / "members" / members[0] / "result" / ".complete").unlink()
     code, out, _ = run(*retrain)
     assert code == 0 and "1/1 members done" in out
+
+    def refuse(weights_dir: Path, texts: list[str]) -> None:
+        raise BadConfig("backbone.name: its package is not installed here.")
+
+    monkeypatch.setattr(fake_trainable, "predict", refuse)
+    code, _, err = run("score", tmp_path / "model", train)
+    assert (code, err.strip()) == (2, "error: backbone.name: its package is not installed here.")
