@@ -167,9 +167,9 @@ def _no_such_field(config: type[BaseModel], path: str, owners: list[type[BaseMod
     variants = _variants_with(config, path)
     if variants and "name" in owners[0].model_fields:
         (chosen,) = get_args(owners[0].model_fields["name"].annotation)
-        own = ", ".join(field for field in fields if field != "name") or "no other than its name"
+        own = ", ".join(field for field in fields if field != "name") or "no field but its name"
         verb = "has" if len(variants) == 1 else "have"
-        return f"{chosen} has no such field, but {', '.join(variants)} {verb}. The fields of {chosen}: {own}."
+        return f"{chosen} has no such field, but {', '.join(variants)} {verb}. What {chosen} has: {own}."
     siblings = [f"{parent}.{field}" if parent else field for field in fields]
     elsewhere = [other for other in field_paths(config) if other.endswith(f".{name}")]
     return f"there is no such field. {nearest(path, siblings + elsewhere, shown=fields)}"

@@ -149,7 +149,7 @@ def test_a_config_cannot_be_changed() -> None:
         (
             {"pooling": {"name": "mean", "size": 1}},
             "pooling.size",
-            "pooling.size: mean has no such field, but lstm has. The fields of mean: no other than its name.",
+            "pooling.size: mean has no such field, but lstm has. What mean has: no field but its name.",
         ),
         (
             {"pooling": {"name": "mean", "siz": 1}},
