@@ -87,7 +87,7 @@ def test_a_backslash_in_the_token_is_no_escape() -> None:
 
 
 def test_an_end_token_alone() -> None:
-    message = "text: paragraph_end_token needs a paragraph_token, but they are '\\[END\\]' and null"
+    message = "text: paragraph_end_token needs a paragraph_token, but they are '\\[END\\]' and off"
     with pytest.raises(InvalidConfig, match=message):
         validate(regressor.Config, {"text": {"paragraph_token": None, "paragraph_end_token": "[END]"}})
 
