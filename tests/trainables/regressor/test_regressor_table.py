@@ -78,8 +78,14 @@ def test_the_command_prints_the_table_of_an_exported_config(
     [
         ("base: {}", "c.yaml: a section `trainable: NAME`"),
         ("config: {}", "c.yaml: a config file needs trainable"),
-        ("trainable: trainables.regressor\nconfig: {optimizer: {lrr: 1}}", "c.yaml, line 2: config.optimizer.lrr: there"),
-        ("trainable: trainables.regressor\nbase: {optimizer.lrr: 1}", "c.yaml, line 2: base.optimizer.lrr: there is no"),
+        (
+            "trainable: trainables.regressor\nconfig: {optimizer: {lrr: 1}}",
+            "c.yaml, line 2: config.optimizer.lrr: there",
+        ),
+        (
+            "trainable: trainables.regressor\nbase: {optimizer.lrr: 1}",
+            "c.yaml, line 2: base.optimizer.lrr: there is no",
+        ),
         ("trainable: trainables.regressor\nbase: {seed: 1, seed: 2}", "c.yaml, line 2: a value may be given once, but"),
         ("config: [", "c.yaml, line 1: "),
         ("trainable: trainables.regressor\ndata: {targets: []}\nconfig: {}", "c.yaml, line 2: data.targets: "),

@@ -8,7 +8,6 @@ import torch
 from fits import assert_resumes_at_every_evaluation, run
 
 from ell_tune.config import validate
-from ell_tune.errors import BadConfig
 from ell_tune.trainable import FoldData, Progress
 from trainables.regressor import Config
 from trainables.regressor.fit.adversarial import make_adversary
@@ -93,14 +92,6 @@ def test_a_learned_loss_has_the_gradient_of_the_losses_that_the_weights_have(
     adversary.accumulate(accumulate)
     assert plain_C.abs().min() > 1e-3
     torch.testing.assert_close(uncertainty_C.grad, num_losses * plain_C, rtol=1e-2, atol=0)
-
-
-def test_fgm_with_frozen_embeddings_is_a_bad_config(
-    make_config: MakeConfig, make_fold_data: MakeFoldData, make_checkpoints: MakeCheckpoints
-) -> None:
-    config = make_config(freeze={"embeddings": True}, adversarial={"name": "fgm"})
-    with pytest.raises(BadConfig, match="adversarial: fgm perturbs the word embeddings"):
-        run(config, make_fold_data(config), make_checkpoints())
 
 
 @pytest.mark.parametrize(
