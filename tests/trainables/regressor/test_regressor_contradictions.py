@@ -106,7 +106,8 @@ def written(folder: Path, text: str) -> Path:
             r"line 6: enqueue\[0\]\.freeze\.encoder: a layer of random weights",
         ),
         (  # impossible whatever the others are
-            "base: {mixout: {}}\nsearch:\n  freeze.encoder: {choice: [false, true]}\n  optimizer.lr: {log: [1e-5, 1e-4]}",
+            "base: {mixout: {}}\nsearch:\n  freeze.encoder: {choice: [false, true]}\n"
+            "  reinit.num_layers: {int: [0, 2]}",
             r"line 4: search\.freeze\.encoder\.choice\[1\]: .* True is not: mixout: ",
         ),
     ],
