@@ -98,7 +98,7 @@ def test_a_learned_loss_has_the_gradient_of_the_losses_that_the_weights_have(
     ("adversarial", "message"),
     [
         ({"name": "pgd"}, "adversarial: `name` must be one of 'awp', 'fgm', 'sift'"),
-        ({"name": "fgm", "lr": 1e-4}, "adversarial.lr: there is no such field"),
+        ({"name": "fgm", "lr": 1e-4}, "adversarial.lr: fgm has no such field, but awp, sift have"),
         ({"name": "awp", "start_frac": 1.0}, "adversarial.start_frac: .*at most 0.99"),
     ],
 )
