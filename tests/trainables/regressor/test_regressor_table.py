@@ -129,7 +129,7 @@ def test_a_backbone_whose_architecture_cannot_be_read(
     both = {"backbone": {"name": str(tiny_deberta)}, "second": {"backbone": {"name": str(backbone)}}}
     assert main([str(write(tmp_path / "c.yaml", **both))]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("second.backbone.name: a folder with a config.json that transformers can read is needed")
+    assert re.match(r"second\.backbone\.name: a folder with (a )?config\.json .*that transformers can read", told)
     assert told.count("\n") == 1
 
 
