@@ -36,17 +36,23 @@ class StrictConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_default_variants(cls, values: Any) -> Any:
-        """Lets a mapping without a `name` mean the variant that is the field's default, if that has all its keys."""
+    def _spell_out(cls, values: Any) -> Any:
+        """Lets `off` mean null, and a mapping without a `name` the field's default variant, if that has all its keys.
+
+        `off` is what a search calls null, whatever the field.
+        """
         if not isinstance(values, Mapping):
             return values
         return {
-            key: _named(value, cls.model_fields[key]) if key in cls.model_fields else value
+            key: _spelt_out(value, cls.model_fields[key]) if key in cls.model_fields else value
             for key, value in values.items()
         }
 
 
-def _named(value: Any, info: FieldInfo) -> Any:
+def _spelt_out(value: Any, info: FieldInfo) -> Any:
+    kinds = get_args(info.annotation)
+    if types.NoneType in kinds and not {bool, str} & set(kinds):
+        value = _off_to_none(value)
     variants, default = component_models(info.annotation), type(info.default)
     is_partial = isinstance(value, Mapping) and "name" not in value
     if len(variants) > 1 and default in variants and is_partial and set(value) <= set(default.model_fields):
@@ -68,7 +74,7 @@ def _off_to_none(value: Any) -> Any:
 
 
 def or_off(config: Any) -> Any:
-    """The type of a field that is a component's config, or `off` (None)."""
+    """The type of a field that is a component's config, or `off` (None), and that is told so where it is wrong."""
     return Annotated[config | None, BeforeValidator(_off_to_none)]
 
 
@@ -84,7 +90,18 @@ def validate(config: type[ConfigT], values: Any) -> ConfigT:
     except ValidationError as error:
         first = error.errors()[0]
         path, owners, info = _locate(config, first["loc"])
-        raise InvalidConfig(path, _reason(config, path, owners, info, first), error.error_count()) from None
+        cause = first.get("ctx", {}).get("error")
+        at = path if not isinstance(cause, Contradiction) else ".".join(filter(None, (path, cause.path)))
+        raise InvalidConfig(at, _reason(config, path, owners, info, first), error.error_count()) from None
+
+
+class Contradiction(ValueError):
+    """Fields that do not go together, raised by a validator of the config that holds them."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        """`path` is the dotted path, from that config on, of the field that is told as wrong."""
+        self.path = path
+        super().__init__(reason.removesuffix("."))
 
 
 class InvalidConfig(ValueError):
@@ -123,10 +140,7 @@ def _reason(
     or_off = ", or off" if info is not None and _takes_off(info) else ""
     match error["type"]:
         case "extra_forbidden" if owners:
-            name = path.rpartition(".")[2]
-            siblings = [sibling for owner in owners for sibling in owner.model_fields]
-            elsewhere = [other for other in field_paths(config) if other.endswith(f".{name}") and other != path]
-            return f"there is no such field. {nearest(name, siblings + elsewhere)}"
+            return _no_such_field(config, path, owners)
         case "missing":
             return "this field must be given, but it is missing."
         case "value_error":
@@ -145,6 +159,31 @@ def _reason(
             values = "" if info is None else _in_words(info)
             rule = f"must be {values}" if values else error["msg"][0].lower() + error["msg"][1:]
             return f"{rule}, got {found!r}."
+
+
+def _no_such_field(config: type[BaseModel], path: str, owners: list[type[BaseModel]]) -> str:
+    parent, _, name = path.rpartition(".")
+    fields = [field for owner in owners for field in owner.model_fields]
+    variants = _variants_with(config, path)
+    if variants and "name" in owners[0].model_fields:
+        (chosen,) = get_args(owners[0].model_fields["name"].annotation)
+        own = ", ".join(field for field in fields if field != "name") or "no field but its name"
+        verb = "has" if len(variants) == 1 else "have"
+        return f"{chosen} has no such field, but {', '.join(variants)} {verb}. What {chosen} has: {own}."
+    siblings = [f"{parent}.{field}" if parent else field for field in fields]
+    elsewhere = [other for other in field_paths(config) if other.endswith(f".{name}")]
+    return f"there is no such field. {nearest(path, siblings + elsewhere, shown=fields)}"
+
+
+def _variants_with(config: type[BaseModel], path: str) -> list[str]:
+    """The names of the components, of those that may stand around `path`, that have a field there."""
+    *parents, name = path.split(".")
+    models: list[type[BaseModel]] = [config]
+    for part in parents:
+        infos = [model.model_fields[part] for model in models if part in model.model_fields]
+        models = [inner for info in infos for inner in component_models(info.annotation)]
+    having = [model for model in models if name in model.model_fields and "name" in model.model_fields]
+    return [str(variant) for model in having for variant in get_args(model.model_fields["name"].annotation)]
 
 
 def _takes_off(info: FieldInfo) -> bool:

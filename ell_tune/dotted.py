@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 _NEAR = 0.6  # the least likeness of what a word may have meant
+_BEGINNING = 3  # the fewest letters by which a word may be known
 _AS_NEAR = 0.05  # by how much less alike the others may be than the nearest
 
 
@@ -138,6 +139,11 @@ def nearest(word: str, choices: list[str], shown: list[str] | None = None) -> st
 
 
 def _likeness(word: str, choice: str) -> float:
-    """How alike two paths are, from 0 to 1: as a whole, and in their last parts, for `lr` may mean `optimizer.lr`."""
-    pairs = [(word, choice), (word.rpartition(".")[2], choice.rpartition(".")[2])]
-    return sum(SequenceMatcher(None, *pair).ratio() for pair in pairs) / 2
+    """How alike two paths are, from 0 to 1: as a whole, and in their last parts, for `lr` may mean `optimizer.lr`.
+
+    What begins a field beside it (`swa.start` and `swa.start_frac`) means that one as surely as if it were spelt out.
+    """
+    (parent, _, last), (other_parent, _, other_last) = word.rpartition("."), choice.rpartition(".")
+    whole = SequenceMatcher(None, word, choice).ratio()
+    is_begun = parent != "" and parent == other_parent and len(last) >= _BEGINNING and other_last.startswith(last)
+    return (whole + (1.0 if is_begun else SequenceMatcher(None, last, other_last).ratio())) / 2

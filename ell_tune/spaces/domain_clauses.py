@@ -1,8 +1,11 @@
 """Reads the clauses under `search:` (`{log: [1e-5, 1e-4]}`, `{choice: [...]}`) into domains, checked by a `Config`."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
+from dataclasses import dataclass
 from math import isfinite
+from random import Random
 from typing import Any
 
 from ell_tune.config import InvalidConfig, StrictConfig, validate
@@ -10,6 +13,8 @@ from ell_tune.dotted import get_at, set_at
 from ell_tune.spaces.space import Alternative, Choice, Domain, Label, Numeric, OutsideDomain, Space
 
 _KINDS = ("choice", "int", "float", "log")
+_NUM_DRAWS = 1000  # of the other fields, before a value counts as never legal; about .2 ms each
+_UNCHANGED = object()
 
 ClausePath = tuple[str | int, ...]
 
@@ -33,8 +38,8 @@ def parse_domains(config: type[StrictConfig], base: Mapping[str, Any], clauses: 
 
     The first value of a field is the clause's `default`, else what `base` holds there. A field can be searched only if
     `base` has it: `swa.start_frac` is refused while `swa` is off, because its search would be under a condition on
-    something that is not searched. Bounds and alternatives are checked one at a time, everything else at its first
-    value; values that are legal alone but not together show when such a config is trained, as a failed trial.
+    something that is not searched. Bounds and alternatives are checked one at a time: each must be legal with some
+    values of the other searched fields. A combination that is not shows when it is drawn, as a failed trial.
 
     Raises:
         ClauseError: an ill-formed clause, a field that `base` lacks, a value that is not legal, or a first value
@@ -44,7 +49,8 @@ def parse_domains(config: type[StrictConfig], base: Mapping[str, Any], clauses: 
         _check_in_base(base, path)
         _check_form(clause, (path,))
     first = _first_config(config, base, clauses)
-    space = Space(first, {path: _domain(config, first, path, clause, (path,)) for path, clause in clauses.items()})
+    legality = _Legality(config, first, clauses)
+    space = Space(first, {path: _domain(legality, path, clause, (path,)) for path, clause in clauses.items()})
     for path, domain in space.domains.items():
         try:
             domain.encode(path, get_at(first, path))
@@ -169,42 +175,73 @@ def _first_config(config: type[StrictConfig], base: Mapping[str, Any], clauses: 
         raise ClauseError((wrong, "default"), f"{error}{choices}") from None
 
 
-def _legal(
-    config: type[StrictConfig], base: Mapping[str, Any], path: str, value: Any, clause_path: ClausePath
-) -> dict[str, Any]:
-    """`base` with the value at `path`, every default filled in."""
-    candidate = deepcopy(dict(base))
-    set_at(candidate, path, value)
-    try:
-        return validate(config, candidate).model_dump()
-    except InvalidConfig as error:
-        raise ClauseError(clause_path, f"every searched value must be legal, but {value!r} is not: {error}") from None
+@dataclass(frozen=True)
+class _Legality:
+    """Which values may be searched: those that are legal with some values of the other searched fields."""
+
+    config: type[StrictConfig]
+    base: Mapping[str, Any]  # a legal config
+    clauses: Mapping[str, Any]  # dotted path → clause, of every field that is searched, be it inside an alternative
+
+    def with_value(self, path: str, value: Any, clause_path: ClausePath) -> dict[str, Any]:
+        """A legal config with the value at `path`, every default filled in: `base` if it can be, else a drawn one."""
+        try:
+            return self._config({path: value})
+        except InvalidConfig as error:
+            problem = error
+        others = {
+            other: clause
+            for other, clause in self.clauses.items()
+            if not is_under(path, other) and not is_under(other, path)
+        }
+        generator = Random(0)  # the same space is legal or not, each time that it is read
+        for _ in range(_NUM_DRAWS if others else 0):
+            drawn = {other: generator.choice([_UNCHANGED, *_values(clause)]) for other, clause in others.items()}
+            changed = {other: drawn[other] for other in drawn if drawn[other] is not _UNCHANGED}
+            with suppress(InvalidConfig):
+                return self._config({**changed, path: value})
+        raise ClauseError(clause_path, f"every searched value must be legal, but {value!r} is not: {problem}")
+
+    def inside(self, base: Mapping[str, Any], clauses: Mapping[str, Any]) -> "_Legality":
+        """The same inside an alternative, which `base` has, and whose own clauses these are."""
+        return _Legality(self.config, base, {**self.clauses, **clauses})
+
+    def _config(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        candidate = deepcopy(dict(self.base))
+        for path, value in values.items():
+            set_at(candidate, path, deepcopy(value))
+        return validate(self.config, candidate).model_dump()
 
 
-def _domain(
-    config: type[StrictConfig], base: Mapping[str, Any], path: str, clause: Mapping[str, Any], clause_path: ClausePath
-) -> Domain:
-    """The domain of a well-formed clause for the field at `path`, its values checked within the legal `base`."""
+def _values(clause: Mapping[str, Any]) -> list[Any]:
+    """Some values of a well-formed clause: its alternatives, or its bounds."""
     if "choice" in clause:
-        return _choice(config, base, path, clause["choice"], (*clause_path, "choice"))
+        return [_without_clauses(value) for value in clause["choice"]]
     kind = next(kind for kind in _KINDS if kind in clause)
-    low, high = map(int if kind == "int" else float, clause[kind])
+    return [int(bound) if kind == "int" else float(bound) for bound in clause[kind]]
+
+
+def _domain(legality: _Legality, path: str, clause: Mapping[str, Any], clause_path: ClausePath) -> Domain:
+    """The domain of a well-formed clause for the field at `path`, each of its values checked."""
+    if "choice" in clause:
+        return _choice(legality, path, clause["choice"], (*clause_path, "choice"))
+    kind = next(kind for kind in _KINDS if kind in clause)
+    low, high = _values(clause)
     for bound in (low, high):
-        _legal(config, base, path, bound, (*clause_path, kind))
+        legality.with_value(path, bound, (*clause_path, kind))
     return Numeric(kind, low, high, clause.get("step", 1))
 
 
-def _choice(
-    config: type[StrictConfig], base: Mapping[str, Any], path: str, values: list[Any], clause_path: ClausePath
-) -> Choice:
+def _choice(legality: _Legality, path: str, values: list[Any], clause_path: ClausePath) -> Choice:
     alternatives: list[Alternative] = []
     for index, value in enumerate(values):
         here = (*clause_path, index)
-        whole = _legal(config, base, path, _without_clauses(value), here)
+        whole = legality.with_value(path, _without_clauses(value), here)
+        clauses = {keys: inner for keys, inner in _parts(value) if _is_clause(inner)}
+        within = legality.inside(whole, {".".join((path, *keys)): inner for keys, inner in clauses.items()})
         nested = {
-            ".".join(keys): _domain(config, whole, ".".join((path, *keys)), inner, (*here, *keys))
-            for keys, inner in _parts(value)
-            if _is_clause(inner)
+            ".".join(keys): _domain(within, ".".join((path, *keys)), inner, (*here, *keys))
+            for keys, inner in clauses.items()
         }
         resolved = get_at(whole, path)
         label = _label(value if isinstance(value, Mapping) else resolved)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
-from ell_tune.config import InvalidConfig, StrictConfig, one_of, or_off, validate
+from ell_tune.config import Contradiction, InvalidConfig, StrictConfig, one_of, or_off, validate
 
 
 class Mean(StrictConfig):
@@ -81,6 +81,44 @@ def test_without_a_name_a_mapping_means_the_default_variant(values: Any, pooling
     assert values == before
 
 
+class Nullable(StrictConfig):
+    weights: dict[str, float] | None = {"a": 1.0}
+    number: int | None = Field(3, ge=1)
+    text: str | None = "x"
+    flag: bool | None = True
+
+
+@pytest.mark.parametrize("off", ["off", False, None])
+def test_off_is_null_wherever_it_can_mean_nothing_else(off: object) -> None:
+    config = validate(Nullable, {"weights": off, "number": off})
+    assert (config.weights, config.number) == (None, None)
+    assert validate(Nullable, {"text": "off", "flag": False}) == Nullable(text="off", flag=False)
+    with pytest.raises(InvalidConfig, match="^number: must be null or a whole number, at least 1, got 0"):
+        validate(Nullable, {"number": 0})
+
+
+class Optimizer(StrictConfig):
+    num_steps: int = 1
+    num_warmup_steps: int = 0
+
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> "Optimizer":
+        if self.num_warmup_steps > self.num_steps:
+            raise Contradiction("num_warmup_steps", f"at most num_steps, which is {self.num_steps}.")
+        return self
+
+
+class WithOptimizer(StrictConfig):
+    optimizer: Optimizer = Optimizer()
+
+
+def test_a_contradiction_is_told_at_one_of_its_fields() -> None:
+    with pytest.raises(InvalidConfig) as refusal:
+        validate(WithOptimizer, {"optimizer": {"num_warmup_steps": 2}})
+    assert refusal.value.path == "optimizer.num_warmup_steps"
+    assert str(refusal.value) == "optimizer.num_warmup_steps: at most num_steps, which is 1."
+
+
 def test_what_the_default_variant_lacks_needs_a_name() -> None:
     with pytest.raises(InvalidConfig, match=r"one of mean, lstm\), got \{'siz': 2\}"):
         validate(Trained, {"pooling": {"siz": 2}})
@@ -106,12 +144,12 @@ def test_a_config_cannot_be_changed() -> None:
         ),
         ({"batch": 4}, "batch", "batch: there is no such field. Did you mean training.batch?"),
         ({"start_frac": 0.5}, "start_frac", "start_frac: there is no such field. Did you mean swa.start_frac?"),
-        ({"swa": {"start": 1}}, "swa.start", "swa.start: there is no such field. Did you mean start_frac?"),
-        # Only what the chosen component has is proposed, or where else a field of that name is.
+        ({"swa": {"start": 1}}, "swa.start", "swa.start: there is no such field. Did you mean swa.start_frac?"),
+        # Of a component that another choice would have brought, the choices with the field are named, and its own.
         (
             {"pooling": {"name": "mean", "size": 1}},
             "pooling.size",
-            "pooling.size: there is no such field. Did you mean second.size?",
+            "pooling.size: mean has no such field, but lstm has. What mean has: no field but its name.",
         ),
         (
             {"pooling": {"name": "mean", "siz": 1}},
@@ -121,7 +159,7 @@ def test_a_config_cannot_be_changed() -> None:
         (
             {"second": {"name": "lstm", "siz": 1}},
             "second.siz",
-            "second.siz: there is no such field. Did you mean size?",
+            "second.siz: there is no such field. Did you mean second.size?",
         ),
         (
             {"pooling": {"name": "lstm", "size": 513}},

@@ -223,6 +223,13 @@ def test_names_the_nearest_choice_or_all(word: str, sentence: str) -> None:
     assert nearest(word, choices) == sentence
 
 
+def test_the_beginning_of_a_field_beside_it_is_meant_before_the_same_name_elsewhere() -> None:
+    choices = ["pooling.start", "swa.start_frac", "swa.lr_factor"]
+    assert nearest("swa.start", choices) == "Did you mean swa.start_frac?"
+    assert nearest("pooling.star", choices) == "Did you mean pooling.start?"
+    assert nearest("start", choices) == "Did you mean pooling.start?"
+
+
 def test_names_the_nearest_first_and_at_most_three() -> None:
     choices = [f"{section}.num_layers" for section in ("second.backbone", "backbone", "freeze", "reinit")]
     sentence = "Did you mean freeze.num_layers or reinit.num_layers or backbone.num_layers?"

@@ -1,25 +1,40 @@
 """Every hyperparameter of the regressor: the configs of its parts, each declared beside what it steers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pydantic import Field, model_validator
 
-from ell_tune.config import StrictConfig, or_off
+from ell_tune.config import Contradiction, StrictConfig, or_off
+from ell_tune.errors import BadConfig
 from trainables.regressor.averaging.averages import EmaConfig, SwaConfig
 from trainables.regressor.averaging.soup import SoupConfig
 from trainables.regressor.encoder.backbone import BackboneConfig
 from trainables.regressor.encoder.mixout import MixoutConfig
 from trainables.regressor.encoder.reinit import ReinitConfig
 from trainables.regressor.essays.text import TextConfig
-from trainables.regressor.fit.adversarial import AdversarialConfig
+from trainables.regressor.fit.adversarial import AdversarialConfig, FgmConfig
 from trainables.regressor.fit.plan import TrainingConfig
 from trainables.regressor.fit.pseudo_plan import PseudoConfig
 from trainables.regressor.head import HeadConfig
-from trainables.regressor.losses import LossConfig
+from trainables.regressor.losses import LossConfig, check_batch_size
 from trainables.regressor.optimization.encoder_rates import EncoderRatesConfig
-from trainables.regressor.optimization.freezing import FreezeConfig
+from trainables.regressor.optimization.freezing import FreezeConfig, check_layers
 from trainables.regressor.optimization.optimizers import OptimizerConfig
 from trainables.regressor.optimization.prior_decay import PriorDecayConfig
 from trainables.regressor.optimization.schedule import ScheduleConfig
 from trainables.regressor.pooling import MeanPooling, PoolingConfig
+from trainables.regressor.pooling.base import Sizes, check_num_layers
+
+
+@contextmanager
+def _told_early(note: str = "") -> Iterator[None]:
+    """Inside, what a fit would refuse as a bad config is refused as a contradiction within the config."""
+    try:
+        yield
+    except BadConfig as error:
+        path, _, reason = str(error).partition(": ")
+        raise Contradiction(path, reason + note) from None
 
 
 class EncoderConfig(StrictConfig):
@@ -34,6 +49,25 @@ class EncoderConfig(StrictConfig):
     reinit: ReinitConfig = Field(default=ReinitConfig(), description="top layers that start from random weights")
     freeze: FreezeConfig = Field(default=FreezeConfig(), description="what keeps its pretrained weights")
     optimizer: EncoderRatesConfig = Field(default=EncoderRatesConfig(), description="the encoder's learning rates")
+
+    @model_validator(mode="after")
+    def _fits_its_depth(self) -> "EncoderConfig":
+        num_layers = self.backbone.num_layers
+        with _told_early():
+            check_layers(self.freeze, self.reinit.num_layers, None)
+        if num_layers is not None:  # else it is known when the backbone is read
+            with _told_early(f" Here backbone.num_layers is {num_layers}."):
+                check_layers(self.freeze, self.reinit.num_layers, num_layers)
+                check_num_layers(getattr(self.pooling, "num_layers", 1), Sizes(1, num_layers, 1))
+                self.optimizer.layer_rates.factor(0, num_layers)
+        return self
+
+    def trains_pretrained(self, num_epochs: int) -> bool:
+        """Whether any of its pretrained matrices is trained in the last of `num_epochs`, as far as can be told here."""
+        if self.freeze.epochs(0) < num_epochs:  # the embeddings
+            return True
+        depth = self.backbone.num_layers
+        return not self.freeze.encoder and (depth is None or self.freeze.num_layers + self.reinit.num_layers < depth)
 
 
 class Config(EncoderConfig):
@@ -80,9 +114,46 @@ class Config(EncoderConfig):
     @model_validator(mode="after")
     def _soup_has_ingredients(self) -> "Config":
         if self.soup is not None and self.training.evaluations == 1:
-            raise ValueError(
-                "soup averages the weights of at least two evaluations, but training.evaluations is 1; raise it, or "
-                "set soup to off"
+            raise Contradiction(
+                "soup",
+                "the weights of at least two evaluations are averaged, but training.evaluations is 1. Raise it, or set "
+                "soup to off.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batches_have_an_order(self) -> "Config":
+        with _told_early():
+            check_batch_size(self.loss, self.training.batch_size)
+        return self
+
+    @model_validator(mode="after")
+    def _something_pretrained_is_trained(self) -> "Config":
+        num_epochs, encoders = self.training.num_epochs, self.encoders.values()
+        wanted = [name for name in ("mixout", "prior_decay") if getattr(self, name) is not None]
+        if wanted and not any(encoder.trains_pretrained(num_epochs) for encoder in encoders):
+            fields = "freeze.encoder leaves" if self.freeze.encoder else "freeze and reinit.num_layers leave"
+            raise Contradiction(
+                wanted[0],
+                f"weights that are pretrained and trained on are needed, but {fields} none for all of "
+                f"training.num_epochs={num_epochs}. Freeze less, or set {' and '.join(wanted)} to off.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _perturbed_embeddings_are_trained(self) -> "Config":
+        num_epochs, freezes = self.training.num_epochs, [encoder.freeze for encoder in self.encoders.values()]
+        if isinstance(self.adversarial, FgmConfig) and all(freeze.epochs(0) >= num_epochs for freeze in freezes):
+            fields = [
+                f"freeze.{name}"
+                for name in ("encoder", "embeddings")
+                if any(getattr(freeze, name) for freeze in freezes)
+            ]
+            raise Contradiction(
+                "adversarial",
+                f"fgm perturbs the word embeddings along their gradient, so they must be trained, but they are frozen "
+                f"for all of training.num_epochs={num_epochs} by {' and '.join(fields)}. Set "
+                f"{' and '.join(fields)} to false, or choose awp or sift.",
             )
         return self
 

@@ -1,6 +1,7 @@
-"""Prints the table of parameters that a config trains: `python -m trainables.regressor.table CONFIG.yaml`.
+"""Prints the table of parameters that a config trains: `python -m trainables.regressor.table FILE.yaml`.
 
-CONFIG.yaml is a file that `ell-tune export` wrote. Of a backbone only its config.json is read, no weights.
+FILE.yaml is one that `ell-tune export` wrote, or a space file, whose base config it is then (what the first trial
+trains). Of a backbone only its config.json is read, no weights.
 """
 
 import math
@@ -9,11 +10,11 @@ import sys
 from pathlib import Path
 
 import torch
-import yaml
 
-from ell_tune.config import InvalidConfig, validate
+from ell_tune.choosing.search_spec import load_search_spec
 from ell_tune.errors import BadConfig, UserError, told_under
-from ell_tune.essays.data import DataConfig
+from ell_tune.spaces.yaml_source import load_yaml
+from ell_tune.studies.export import load_exported
 from trainables.regressor.building import empty_regressor
 from trainables.regressor.config import Config, path_of
 from trainables.regressor.encoder.backbone_folder import find_backbone_folder
@@ -28,8 +29,7 @@ def table_of(config: Config, targets: tuple[str, ...]) -> list[ParameterRow]:
     """The table of a config, on a model without weights and without added tokens.
 
     Raises:
-        BadConfig: the config does not fit a backbone's depth.
-        UserError: a backbone cannot be had, or target weights are for other targets.
+        BadConfig: a backbone cannot be had, the config does not fit its depth, or target weights are for other targets.
     """
     folders = {}
     for name, encoder in config.encoders.items():
@@ -60,7 +60,8 @@ def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
     if len(arguments) != 1:
         print(
-            "Usage: python -m trainables.regressor.table CONFIG.yaml (as `ell-tune export` writes it)", file=sys.stderr
+            "Usage: python -m trainables.regressor.table FILE.yaml (a space file, or one of `ell-tune export`)",
+            file=sys.stderr,
         )
         return 2
     try:
@@ -85,20 +86,20 @@ def _cells(row: ParameterRow) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> tuple[Config, tuple[str, ...]]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: a YAML file is needed that can be read, but {error}.") from None
-    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+    source = load_yaml(path, "Shipped spaces lie in search_spaces/; `ell-tune export DIR --out DIR` writes configs.")
+    if "config" in source.data:
+        exported = load_exported(path)
+        name, config, data = exported.trainable_name, exported.config, exported.data
+    else:
+        spec = load_search_spec(path)
+        name, data = spec.trainable_name, spec.data
+        config = spec.trainable.Config.model_validate(spec.space.base)
+    if not isinstance(config, Config):
         raise UserError(
-            f"{path}: a config file with a section `config` is needed. `ell-tune export DIR --top K --out DIR` writes "
-            f"such files; a space file is for `ell-tune search`."
+            f"{source.where(('trainable',))}: the table is one of trainables.regressor, but this is a file of {name}. "
+            f"Give a file of trainables.regressor."
         )
-    try:
-        data = validate(DataConfig, content.get("data", {}))
-        return validate(Config, content["config"]), tuple(data.targets)
-    except InvalidConfig as error:
-        raise UserError(f"{path}: {error}") from None
+    return config, tuple(data.targets)
 
 
 if __name__ == "__main__":

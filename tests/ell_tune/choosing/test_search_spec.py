@@ -160,7 +160,8 @@ def test_a_component_that_base_switches_on_may_be_searched_inside(load: Load) ->
     [
         ("base:\n  xx: 1", "line 3: base.xx: there is no such field. Did you mean x?"),
         ("base: {shape: {name: plain, power: 1}}",
-         "line 2: base.shape.power: there is no such field. The choices are name."),
+         "line 2: base.shape.power: plain has no such field, but curved has. What plain has: no field but its "
+         "name."),
         ("base: {x: 11}", "line 2: base.x: must be a number, at least -10 and at most 10, got 11."),
         ("base:\n  bonus.amount: 2", "line 3: base.bonus.amount: must be a number, at least 0 and at most 1, got 2."),
         ("base: {x: 1, x: 2}", "line 2: a value may be given once, but base.x is already given on line 2; "

@@ -151,6 +151,26 @@ def test_defaults_must_be_legal_together_not_one_after_the_other() -> None:
     assert parsed(clauses).base["training"] == {"batch": 32, "micro_batch": 16}
 
 
+def test_a_value_needs_some_others_with_which_it_is_legal_not_the_first_ones() -> None:
+    clauses = {
+        "training.micro_batch": {"int": [1, 16]},  # more than the first batch
+        "training.batch": {"choice": [8, 16]},
+        "layers": {"int": [0, 2]},
+    }
+    assert parsed(clauses).domains["training.micro_batch"] == Numeric("int", 1, 16)
+    with pytest.raises(ClauseError, match=r"^search\.training\.micro_batch\.int: .* 64 is not: training: micro_batch"):
+        parsed({**clauses, "training.micro_batch": {"int": [1, 64]}})
+
+
+def test_a_value_inside_an_alternative_may_need_another_value_inside_it() -> None:
+    alternatives = [{"micro_batch": 2}, {"micro_batch": {"int": [1, 16]}, "batch": {"int": [8, 16]}}]
+    space = parsed({"training": {"choice": alternatives, "default": "on"}})
+    assert space.searched == ("training", "training[on].micro_batch", "training[on].batch")
+    alternatives[1]["micro_batch"] = {"int": [1, 17]}
+    with pytest.raises(ClauseError, match=r"choice\[1\]\.micro_batch\.int: .* 17 is not: training: micro_batch must"):
+        parsed({"training": {"choice": alternatives, "default": "on"}})
+
+
 def test_searching_leaves_the_given_base_alone() -> None:
     base = Model().model_dump()
     parse_domains(Model, base, {"rate": {"float": [0.1, 1], "default": 0.5}})
@@ -272,7 +292,7 @@ KINDS = (
             "pooling",
             {"choice": [{"name": "mean"}, {"name": "lstm", "siz": {"int": [16, 32]}}]},
             ("pooling", "choice", 1, "siz", "int"),
-            r"pooling\.siz: there is no such field\. Did you mean size\?",
+            r"pooling\.siz: there is no such field\. Did you mean pooling\.size\?",
         ),
         (
             "pooling",

@@ -149,9 +149,12 @@ def test_features_without_spread_become_zero_and_do_not_count() -> None:
     ("estimator", "message"),
     [
         ({"name": "svm"}, "estimator: `name` must be one of 'svr', 'ridge', 'kernel_ridge', got 'svm'"),
-        ({"name": "ridge", "C": 1.0}, "estimator.C: there is no such field"),
+        ({"name": "ridge", "C": 1.0}, "estimator.C: ridge has no such field, but svr has"),
         ({"name": "svr", "C": 0.0}, "estimator.C: .*at least 0.001 and at most .*, got 0.0"),
-        ({"name": "svr", "kernel": {"name": "linear", "gamma": 1.0}}, "estimator.kernel.gamma: there is no such field"),
+        (
+            {"name": "svr", "kernel": {"name": "linear", "gamma": 1.0}},
+            "estimator.kernel.gamma: linear has no such field, but rbf has",
+        ),
     ],
 )
 def test_illegal_estimators_are_named(estimator: dict[str, Any], message: str) -> None:

@@ -186,7 +186,7 @@ def test_what_acts_on_encoders_acts_on_both(
     ("second", "message"),
     [
         ({"backbone": {"name": "package:no_such/model"}}, r"^second\.backbone\.name: .*no package"),
-        ({"freeze": {"num_layers": 4}}, r"^second\.freeze\.num_layers .* which is 3"),
+        ({"freeze": {"num_layers": 4}}, r"^second\.freeze\.num_layers: .* which is 3"),
         ({"text": {"max_length": 100}}, r"^second\.text\.max_length: .* which is 80"),
         ({"pooling": {"name": "weighted_layers", "num_layers": 5}}, r"^second\.pooling\.num_layers: "),
         (

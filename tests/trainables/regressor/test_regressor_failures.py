@@ -78,10 +78,6 @@ def test_configs_that_do_not_fit_the_model(
         ({"swa": {"start_frac": 1.0}}, "swa.start_frac: .*at most 0.99"),
         ({"training": {"micro_batch_size": 64}}, "training: .*at most batch_size, but they are 64 and 8"),
         ({"training": {"batchsize": 4}}, "training.batchsize: there is no such field"),
-        (
-            {"soup": {}, "training": {"evaluations": 1}},
-            "soup averages .* two evaluations, .*evaluations is 1; raise it",
-        ),
         ({"text": {"paragraph_end_token": "[PARAGRAPH]"}}, "text: paragraph_end_token must be another .*'.PARAGRAPH.'"),
     ],
 )

@@ -76,19 +76,61 @@ def test_the_command_prints_the_table_of_an_exported_config(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("base: {backbone.name: x}", "a section `config` is needed.*a space file is for `ell-tune search`"),
-        ("config: {optimizer: {lrr: 1}}", "optimizer.lrr: there is no such field"),
-        ("config: [", "a YAML file is needed that can be read"),
-        ("data: {targets: []}\nconfig: {}", "targets: "),
+        ("base: {}", "c.yaml: a section `trainable: NAME`"),
+        ("config: {}", "c.yaml: a config file needs trainable"),
+        (
+            "trainable: trainables.regressor\nconfig: {optimizer: {lrr: 1}}",
+            "c.yaml, line 2: config.optimizer.lrr: there",
+        ),
+        (
+            "trainable: trainables.regressor\nbase: {optimizer.lrr: 1}",
+            "c.yaml, line 2: base.optimizer.lrr: there is no",
+        ),
+        ("trainable: trainables.regressor\nbase: {seed: 1, seed: 2}", "c.yaml, line 2: a value may be given once, but"),
+        ("config: [", "c.yaml, line 1: "),
+        ("trainable: trainables.regressor\ndata: {targets: []}\nconfig: {}", "c.yaml, line 2: data.targets: "),
+        ("trainable: trainables.frozen_features\nconfig: {}", "line 1: the table is one of trainables.regressor, but"),
+        ("trainable: trainables.frozen_features\nbase: {}", "line 1: the table is one of trainables.regressor, but"),
     ],
 )
 def test_a_users_mistake_is_told_in_one_paragraph(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
 ) -> None:
-    path = tmp_path / "config.yaml"
+    path = tmp_path / "c.yaml"
     path.write_text(content)
     assert main([str(path)]) == 2
-    assert re.search(message, capsys.readouterr().err, re.DOTALL)
+    told = capsys.readouterr().err
+    assert re.search(re.escape(message), told)
+    assert told.count("\n") == 1
+
+
+def test_the_command_prints_the_table_of_a_spaces_first_trial(
+    tmp_path: Path, tiny_deberta: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        f"trainable: trainables.regressor\nbase: {{backbone.name: {tiny_deberta}, optimizer: {{head_lr: 3e-3}}}}\n"
+        "search: {optimizer.lr: {log: [1e-5, 1e-3], default: 3e-4}}"
+    )
+    assert main([str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith("head")] == [["head", "0.003"]] * 2
+    assert [line.split()[:3] for line in lines if line.startswith("layer 2")] == [["layer", "2", "0.0003"]] * 2
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"model_type": "no such"}'])
+def test_a_backbone_whose_architecture_cannot_be_read(
+    tmp_path: Path, tiny_deberta: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    backbone = tmp_path / "backbone"
+    backbone.mkdir()
+    if content is not None:
+        (backbone / "config.json").write_text(content)
+    both = {"backbone": {"name": str(tiny_deberta)}, "second": {"backbone": {"name": str(backbone)}}}
+    assert main([str(write(tmp_path / "c.yaml", **both))]) == 2
+    told = capsys.readouterr().err
+    assert re.match(r"second\.backbone\.name: a folder with (a )?config\.json .*that transformers can read", told)
+    assert told.count("\n") == 1
 
 
 def test_a_config_that_does_not_fit_its_backbone(
@@ -97,4 +139,4 @@ def test_a_config_that_does_not_fit_its_backbone(
     assert main([str(write(tmp_path / "c.yaml", backbone={"name": str(tiny_deberta)}, freeze={"num_layers": 3}))]) == 2
     assert "freeze.num_layers is 3" in capsys.readouterr().err
     assert main([]) == 2
-    assert "Usage: python -m trainables.regressor.table CONFIG.yaml" in capsys.readouterr().err
+    assert "Usage: python -m trainables.regressor.table FILE.yaml" in capsys.readouterr().err

@@ -29,7 +29,7 @@ class SwaConfig(StrictConfig):
         ge=0.01,
         le=1.0,
         description="the learning rate while averaging, as a constant fraction of each parameter's peak; "
-        "off keeps the schedule",
+        "off keeps the schedule; a warm-up that is not over by then ends there",
     )
 
 

@@ -26,7 +26,11 @@ class SoupConfig(StrictConfig):
     """How many evaluations' weights are averaged, and how they are chosen."""
 
     num_checkpoints: int = Field(
-        default=3, ge=2, le=20, description="the best so many evaluations' weights are kept, on disk and in checkpoints"
+        default=3,
+        ge=2,
+        le=20,
+        description="the best so many evaluations' weights are kept, on disk and in checkpoints; all, where there are "
+        "fewer",
     )
     method: Literal["uniform", "greedy"] = Field(
         default="uniform",

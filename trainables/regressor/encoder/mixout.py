@@ -55,8 +55,8 @@ def add_mixout(module: nn.Module, config: MixoutConfig, pretrained: set[nn.Param
     ]
     if not found:
         raise BadConfig(
-            "mixout: a layer whose weights are pretrained and trained on is needed, but freeze.num_layers and "
-            "reinit.num_layers leave none. Lower one of them, or set mixout to off."
+            "mixout: a layer whose weights are pretrained and trained on is needed, but freeze and reinit.num_layers "
+            "leave none in any encoder. Freeze or re-initialise less, or set mixout to off."
         )
     for name, child in found:
         module.set_submodule(name, MixoutLinear(child, config.p))

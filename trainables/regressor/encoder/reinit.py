@@ -23,10 +23,14 @@ class ReinitConfig(StrictConfig):
         default=0, ge=0, le=12, description="the encoder's top so many layers start from random weights"
     )
     what: Literal["all", "linear"] = Field(
-        default="all", description="all of such a layer, or its linear maps only, and its LayerNorms stay pretrained"
+        default="all",
+        description="all of such a layer, or its linear maps only, and its LayerNorms stay pretrained; says nothing "
+        "where num_layers is 0",
     )
     init: Literal["normal", "xavier", "kaiming", "orthogonal"] = Field(
-        default="normal", description="how matrices are drawn; normal is what the architecture starts pretraining with"
+        default="normal",
+        description="how matrices are drawn; normal is what the architecture starts pretraining with; says nothing where "
+        "num_layers is 0",
     )
 
 

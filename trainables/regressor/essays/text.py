@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
@@ -19,6 +19,9 @@ from trainables.regressor.essays.segments import PARAGRAPH_END, boundary_pattern
 from trainables.regressor.essays.truncation import HeadTruncation, Truncation, kept_tokens
 
 _LINE_BREAKS = re.compile(r"\s*[\r\n]\s*")
+# What essays are made of. Line breaks are not: a token stands in their place.
+_ORDINARY = re.compile(r"""[^\W_]|[^\S\r\n]|[.,;:!?'"()/&%$…‘’“”–—-]""")
+_BLANK_AT_AN_END = re.compile(r"^[^\S\r\n]|[^\S\r\n]$")
 
 
 class TextConfig(StrictConfig):
@@ -28,10 +31,10 @@ class TextConfig(StrictConfig):
         default=512, ge=16, le=4096, description="the most tokens that are kept, with the specials and the prefix"
     )
     truncation: Truncation = Field(default=HeadTruncation(), description="what an essay loses that is longer")
-    paragraph_token: str | None = Field(
+    paragraph_token: or_off(str) = Field(  # type: ignore[valid-type]
         default="[PARAGRAPH]",
         min_length=1,
-        description="a special token in place of line breaks, which DeBERTa's tokenizer drops; null for none",
+        description="a special token in place of line breaks, which DeBERTa's tokenizer drops, or off",
     )
     paragraph_end_token: or_off(str) = Field(  # type: ignore[valid-type]
         default=None,
@@ -45,11 +48,29 @@ class TextConfig(StrictConfig):
     )
     fix_encoding: bool = Field(default=False, description="repair characters that were decoded wrongly, as in donâ€™t")
 
+    @field_validator("paragraph_token", "paragraph_end_token")
+    @classmethod
+    def _is_no_part_of_essays(cls, token: str | None) -> str | None:
+        """Wherever a special token's characters stand in an essay, inside words too, the tokenizer reads the token."""
+        if token is None:
+            return None
+        if not _ORDINARY.sub("", token):
+            raise ValueError(
+                f"a token that essays do not contain is needed, but {token!r} is plain words, punctuation or blanks, "
+                f"and would be read wherever it stands in one; take one such as [PARAGRAPH], | or <p>"
+            )
+        if _BLANK_AT_AN_END.search(token):
+            raise ValueError(
+                f"a token without blanks at its ends is needed, for blanks are put around it, but got {token!r}; leave "
+                f"them out"
+            )
+        return token
+
     @model_validator(mode="after")
     def _paragraphs_are_opened(self) -> "TextConfig":
         if self.paragraph_end_token is not None and self.paragraph_token is None:
             raise ValueError(
-                f"paragraph_end_token needs a paragraph_token, but they are {self.paragraph_end_token!r} and null"
+                f"paragraph_end_token needs a paragraph_token, but they are {self.paragraph_end_token!r} and off"
             )
         if self.paragraph_end_token is not None and self.paragraph_end_token == self.paragraph_token:
             raise ValueError(

@@ -15,7 +15,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ell_tune.config import StrictConfig, one_of
-from ell_tune.errors import BadConfig
 from trainables.regressor.encoder.pooled_encoder import PooledEncoder
 from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
@@ -86,11 +85,7 @@ class Adversary(ABC):
 def make_adversary(
     config: AwpConfig | FgmConfig | SiftConfig | None, model: Regressor, loss: Loss, num_steps: int
 ) -> Adversary | None:
-    """The method that a config asks for, on a model whose frozen parameters are frozen already, and its loss.
-
-    Raises:
-        BadConfig: it perturbs the word embeddings, and they are frozen.
-    """
+    """The method that a config asks for, on a model whose frozen parameters are frozen already, and its loss."""
     match config:
         case None:
             return None
@@ -144,11 +139,7 @@ class Fgm(Adversary):
         self.start_step = first_step(config.start_frac, num_steps)
         self._eps = config.eps
         self._weights = [_word_embeddings(encoder) for encoder in model.encoders.values()]
-        if not any(weight_VD.requires_grad for weight_VD in self._weights):
-            raise BadConfig(
-                "adversarial: fgm perturbs the word embeddings along their gradient, so they must be trained, but "
-                "freeze.embeddings freezes them. Set freeze.embeddings to false, or choose awp or sift."
-            )
+        assert any(weight_VD.requires_grad for weight_VD in self._weights)  # or the config is refused
 
     def accumulate(self, accumulate: AccumulateGradients) -> tuple[Tensor, int]:
         loss, num_tokens = accumulate()

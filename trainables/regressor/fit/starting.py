@@ -22,7 +22,7 @@ from trainables.regressor.fit.fit_state import FitState
 from trainables.regressor.fit.gradients import accumulate_gradients
 from trainables.regressor.fit.plan import TrainingPlan
 from trainables.regressor.head.ridge_head import fit_head_by_ridge
-from trainables.regressor.losses import Loss, check_batch_size
+from trainables.regressor.losses import Loss
 from trainables.regressor.model import Regressor
 from trainables.regressor.optimization.optimizers import make_optimizer
 from trainables.regressor.optimization.parameter_groups import (
@@ -70,7 +70,6 @@ def start_fit(config: Config, fold_data: FoldData, checkpoints: Checkpoints) -> 
     device = best_device()
     precision = Precision(config.training.precision, device)
     plan = TrainingPlan(config.training, fold_data.train_rows, total_lengths(fold_data.prepared), fold_data.seed)
-    check_batch_size(config.loss, config.training.batch_size)
     loss = Loss(config.loss, fold_data.targets, fold_data.score_range).to(device)
     means_C = torch.from_numpy(fold_data.labels_NC[fold_data.train_rows].mean(axis=0))
     model = build_regressor(config, fold_data.prepared, means_C, fold_data.score_range, fold_data.seed).to(device)
@@ -126,8 +125,9 @@ def _reader(config: Config, fold_data: FoldData, precision: Precision, model: Re
     kept: dict[str, FrozenStates] = {}
     for name, encoder in model.encoders.items():
         freeze, essays = config.encoders[name].freeze, fold_data.prepared[name]
+        thaws = freeze.num_epochs is not None and freeze.num_epochs < config.training.num_epochs
         # SiFT perturbs embeddings on their way up, so it needs every layer; layers that thaw do not stay as they are.
-        if freeze.keep_states and freeze.num_epochs is None and not isinstance(config.adversarial, SiftConfig):
+        if freeze.keep_states and not thaws and not isinstance(config.adversarial, SiftConfig):
             states = open_frozen_states(encoder, essays, precision)
             if states is not None:
                 kept[name] = states

@@ -14,7 +14,10 @@ class EncoderRatesConfig(StrictConfig):
         default=DecayRates(), description="how the rate falls from the top layer to the embeddings"
     )
     embeddings_lr: float | None = Field(
-        default=None, ge=1e-8, le=1e-2, description="the embeddings' peak learning rate; null for that of layer_rates"
+        default=None,
+        ge=1e-8,
+        le=1e-2,
+        description="the embeddings' peak learning rate; null for that of layer_rates; says nothing where they are frozen",
     )
 
     def peak(self, depth: int, num_layers: int) -> float:

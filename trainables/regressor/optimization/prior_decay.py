@@ -39,7 +39,7 @@ def draw_back_to_start(optimizer: torch.optim.Optimizer) -> None:
     if not drawn:
         raise BadConfig(
             "prior_decay: matrices that are pretrained and trained on are needed, but freeze and reinit.num_layers "
-            "leave none. Freeze or re-initialise less, or set prior_decay to off."
+            "leave none in any encoder. Freeze or re-initialise less, or set prior_decay to off."
         )
     priors = {parameter: parameter.detach().clone() for parameter in drawn}
 

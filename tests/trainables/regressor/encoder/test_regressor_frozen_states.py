@@ -248,6 +248,25 @@ def test_a_fit_gives_the_same_scores_with_and_without(
     assert [p.score for p in again_curve] == kept
 
 
+@pytest.mark.parametrize(("num_epochs", "keeps"), [(1, False), (2, True), (3, True)])
+def test_layers_that_never_thaw_within_the_fit_are_kept_too(
+    make_config: Callable[..., Config],
+    make_fold_data: Callable[..., FoldData],
+    make_checkpoints: Callable[..., Any],
+    state_folder: Path,
+    num_epochs: int,
+    keeps: bool,
+) -> None:
+    config = make_config(freeze=FROZEN | {"num_epochs": num_epochs})  # of 2
+    curve, _ = run(config, make_fold_data(config), make_checkpoints("until"))
+    assert bool(list(state_folder.rglob("*.states"))) == keeps
+    if keeps:
+        for_good = make_config(freeze=FROZEN)
+        assert [p.score for p in run(for_good, make_fold_data(for_good), make_checkpoints("good"))[0]] == [
+            p.score for p in curve
+        ]
+
+
 def test_a_full_disk_costs_speed_only(
     make_config: Callable[..., Config],
     make_fold_data: Callable[..., FoldData],

@@ -119,5 +119,7 @@ def test_with_nothing_pretrained_to_train_it_would_do_nothing(
     config = make_config(
         freeze={"embeddings": True, "num_layers": 1}, reinit={"num_layers": 1, "what": "linear"}, **{name: {}}
     )
-    with pytest.raises(BadConfig, match=f"{name}: .* pretrained and trained on .*set {name} to off"):
+    with pytest.raises(
+        BadConfig, match=f"{name}: .* pretrained and trained on .*leave none in any encoder. .*set {name} to off"
+    ):
         run(config, make_fold_data(config), make_checkpoints())

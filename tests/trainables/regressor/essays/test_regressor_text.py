@@ -86,8 +86,33 @@ def test_a_backslash_in_the_token_is_no_escape() -> None:
     assert mark_paragraphs("a\nb", TextConfig(paragraph_token=r"\1")) == r"a \1 b"
 
 
+@pytest.mark.parametrize("field", ["paragraph_token", "paragraph_end_token"])
+@pytest.mark.parametrize("token", [" ", "the", "The end.", "--", ".", "\u00a0", "1", "é"])
+def test_a_token_that_essays_contain_is_refused(field: str, token: str) -> None:
+    with pytest.raises(InvalidConfig, match=rf"^text\.{field}: a token that essays do not contain is needed, but '"):
+        validate(regressor.Config, {"text": {field: token}})
+
+
+def test_blanks_around_a_token_are_refused() -> None:
+    with pytest.raises(InvalidConfig, match=r"^text\.paragraph_token: a token without blanks at its ends.*got ' \| ';"):
+        validate(regressor.Config, {"text": {"paragraph_token": " | "}})
+
+
+@pytest.mark.parametrize("token", ["[PARAGRAPH]", "|", "\n", "[Chapter]", "<p>", "[NEW PARAGRAPH]", "¶", "\n\n"])
+def test_a_token_of_the_field_stands_for_line_breaks_alone(tiny_deberta: Path, token: str) -> None:
+    essays = prepare(tiny_deberta, ["they learn\r\n\nmany people", "they learn many people"], paragraph_token=token)
+    (paragraph_id,) = essays.added_token_ids
+    assert essays.essay(0).tolist().count(paragraph_id) == 1
+    assert [token for token in essays.essay(0).tolist() if token != paragraph_id] == essays.essay(1).tolist()
+
+
+@pytest.mark.parametrize("off", [False, "off", None])
+def test_the_paragraph_token_can_be_off(off: object) -> None:
+    assert validate(TextConfig, {"paragraph_token": off}).paragraph_token is None
+
+
 def test_an_end_token_alone() -> None:
-    message = "text: paragraph_end_token needs a paragraph_token, but they are '\\[END\\]' and null"
+    message = "text: paragraph_end_token needs a paragraph_token, but they are '\\[END\\]' and off"
     with pytest.raises(InvalidConfig, match=message):
         validate(regressor.Config, {"text": {"paragraph_token": None, "paragraph_end_token": "[END]"}})
 
