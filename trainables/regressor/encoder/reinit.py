@@ -29,8 +29,8 @@ class ReinitConfig(StrictConfig):
     )
     init: Literal["normal", "xavier", "kaiming", "orthogonal"] = Field(
         default="normal",
-        description="how matrices are drawn; normal is what the architecture starts pretraining with; says nothing where "
-        "num_layers is 0",
+        description="how matrices are drawn; normal is what the architecture starts pretraining with; says nothing "
+        "where num_layers is 0",
     )
 
 

@@ -17,7 +17,8 @@ class EncoderRatesConfig(StrictConfig):
         default=None,
         ge=1e-8,
         le=1e-2,
-        description="the embeddings' peak learning rate; null for that of layer_rates; says nothing where they are frozen",
+        description="the embeddings' peak learning rate; null for that of layer_rates; says nothing where they "
+        "are frozen",
     )
 
     def peak(self, depth: int, num_layers: int) -> float:
