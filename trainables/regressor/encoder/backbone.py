@@ -80,11 +80,16 @@ def load_backbone(
     An added token starts as the mean of all pretrained embeddings, so that a load is deterministic and the
     new token is no outlier.
 
+    Args:
+        vocab_size: of the tokenizer, added tokens included; 0 where none reads for it.
+
     Raises:
-        BadConfig: it cannot be found or read, lacks weights, is of a family that is not in `FAMILIES`, has fewer
-            positions than `max_length` or fewer layers than `backbone.num_layers`, or cannot recompute its activations.
+        BadConfig: it cannot be found or read, lacks weights or its tokenizer's words, is of a family that is not in
+            `FAMILIES`, has fewer positions than `max_length` or fewer layers than `backbone.num_layers`, or cannot
+            recompute its activations.
     """
     backbone = _load_pretrained(config)
+    _check_vocabulary(backbone, config.name, vocab_size)
     _check_positions(backbone, config.name, max_length)
     _embed_added_tokens(backbone, vocab_size, added_token_ids)
     if config.fast_attention:
@@ -203,6 +208,17 @@ def _without_pooler(architecture: PreTrainedConfig) -> dict[str, bool]:
 def _model_class(architecture: PreTrainedConfig) -> Any:
     model_class = MODEL_MAPPING[type(architecture)]
     return model_class[0] if isinstance(model_class, tuple) else model_class
+
+
+def _check_vocabulary(backbone: PreTrainedModel, name: str, vocab_size: int) -> None:
+    """Refuses a tokenizer of special tokens alone: transformers makes one where the files of its words are missing."""
+    num_embeddings = len(_embedding_weight(backbone))
+    if 0 < vocab_size < num_embeddings / 10:
+        raise BadConfig(
+            f"backbone.name: a tokenizer of the model's whole vocabulary is needed, but that of {name!r} has "
+            f"{vocab_size} tokens, and the model {num_embeddings}: a file of it is missing, such as spm.model, "
+            f"tokenizer.json or vocab.txt. Copy the folder again, or choose another backbone."
+        )
 
 
 def _check_positions(backbone: PreTrainedModel, name: str, max_length: int) -> None:

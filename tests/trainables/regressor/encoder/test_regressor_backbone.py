@@ -267,6 +267,16 @@ def test_a_damaged_tokenizer_is_its_configs_fault(
         load_tokenizer(str(tmp_path))
 
 
+def test_a_tokenizer_without_its_vocabulary_is_refused(tmp_path: Path, tiny_deberta: Path) -> None:
+    shutil.copytree(tiny_deberta, tmp_path, dirs_exist_ok=True)
+    (
+        tmp_path / "spm.model"
+    ).unlink()  # transformers makes a tokenizer of special tokens, to which every word is unknown
+    vocab_size = len(load_tokenizer(str(tmp_path)))
+    with pytest.raises(BadConfig, match=rf"^backbone.name: .* has {vocab_size} tokens, and the model 121: a file of"):
+        load_backbone(BackboneConfig(name=str(tmp_path)), vocab_size, (), 64)
+
+
 def test_memory_that_runs_out_is_no_folders_fault(monkeypatch: pytest.MonkeyPatch, tiny_deberta: Path) -> None:
     def too_large(*_: object, **__: object) -> None:
         raise MemoryError
