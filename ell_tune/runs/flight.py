@@ -5,6 +5,7 @@ from math import inf, isfinite
 from typing import Any
 
 import optuna
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 
 from ell_tune.trainable import MEASURES, Progress
 from ell_tune.trials.records import TrialState
@@ -60,12 +61,13 @@ class Flight:
         for name in MEASURES:
             if name in progress.metrics:
                 usage[name] = max(usage.get(name, 0.0), progress.metrics[name])
-        usage["schedule_seconds"] = usage.get("schedule_seconds", 0.0) + seconds
+        usage["step_seconds"] = {**usage.get("step_seconds", {}), str(progress.step): seconds}
         self._add_cost(seconds, devices, search_seconds)
         self.curve[progress.step] = progress.score if isfinite(progress.score) else inf
 
     def write(self, step: int, stopped: str | None) -> None:
         """Writes the evaluation of a step, and why the scheduler stops it there. What it cost comes first."""
+        self.usage.pop("stopped", None)  # of an evaluation that was not written any more, and is decided anew
         if stopped is not None:
             self.usage["stopped"] = step, stopped
         self._write_usage()
@@ -85,6 +87,12 @@ class Flight:
     def _write_usage(self) -> None:
         self.trial.set_user_attr(USAGE, dict(self.usage))
 
+    def note_goes_on(self) -> None:
+        """Takes back what was written of an end that was not told, or of a bug that is mended now."""
+        for name in (OUTCOME, REASON, BROKEN):
+            if self.trial.user_attrs.get(name) is not None:
+                self.trial.set_user_attr(name, None)
+
     def note_broken(self) -> None:
         """Writes that it ends because it breaks a constraint, for an edit that loosens it."""
         self.trial.set_user_attr(BROKEN, {})
@@ -92,8 +100,9 @@ class Flight:
     def note_end(self, outcome: TrialState, reason: str | None, violations: Mapping[str, float]) -> None:
         """Writes what becomes of it, before Optuna is told, and by how much it breaks each constraint (see there)."""
         noted = self._storage.get_trial(self.trial._trial_id).constraints
-        for name in sorted(violations.keys() - noted.keys()):  # there are some if the process died right here
-            self.trial.set_constraint(name, violations[name])
+        for name, violation in sorted(violations.items()):
+            if noted.get(name) != violation:  # Optuna lets none be set twice; but the process may have died right here
+                self._storage.set_trial_system_attr(self.trial._trial_id, f"{_CONSTRAINTS_KEY}:{name}", violation)
         self.trial.set_user_attr(OUTCOME, str(outcome))
         self.note_reason(reason)
 

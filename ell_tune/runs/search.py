@@ -132,6 +132,9 @@ def search(checked: CheckedSearch, resources: Resources, display: Display) -> Se
     """
     study_dir = checked.request.study_dir
     is_new = checked.study is None
+    if is_new and study_exists(study_dir):
+        check_not_held(study_dir)
+        raise _changed(study_dir)
     if is_new:
         create_study(study_dir, checked.spec, checked.essays, checked.folds, checked.pseudo)
     with hold_study(study_dir, num_trials=checked.request.budget.num_trials):
@@ -152,10 +155,14 @@ def search(checked: CheckedSearch, resources: Resources, display: Display) -> Se
 def _check_unchanged(checked: CheckedSearch, study: Study) -> None:
     """Refuses a study that another search has edited since it was checked: Ray's start lies in between."""
     if compare(study, checked.spec, checked.request.space_path) != checked.edit:
-        raise UserError(
-            f"{checked.request.study_dir}: a search goes on with a study as it found it, but another one has edited "
-            f"its space or tried more of it since then. Run the same command again."
-        )
+        raise _changed(checked.request.study_dir)
+
+
+def _changed(study_dir: Path) -> UserError:
+    return UserError(
+        f"{study_dir}: a search goes on with a study as it found it, but another one has made it, edited its space or "
+        f"tried more of it since then. Run the same command again."
+    )
 
 
 def _run(checked: CheckedSearch, study: Study, resources: Resources, display: Display) -> str | None:

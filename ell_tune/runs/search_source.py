@@ -29,7 +29,7 @@ from ell_tune.runs.tried_configs import TriedConfigs
 from ell_tune.studies.study import Study, job_name, was_started
 from ell_tune.tracking import Tracker
 from ell_tune.trainable import Progress
-from ell_tune.trials.costs import Fronts, cost_of
+from ell_tune.trials.costs import Fronts, cost_of, schedule_seconds
 from ell_tune.trials.progress import Display
 from ell_tune.trials.records import TrialRecord, TrialState
 from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE
@@ -68,7 +68,7 @@ class SearchSource:
         self._interrupted: deque[FrozenTrial] = deque()
         self._tried = TriedConfigs(spec.space.num_configs)
         self._num_started = 0
-        self._is_exhausted = False
+        self._exhausted: str | None = None  # why no new config was found
         trials = self._optuna.get_trials(deepcopy=False)
         for frozen in trials:
             self._take_in(frozen)
@@ -103,7 +103,7 @@ class SearchSource:
             best = inf
             for step, score in sorted(frozen.intermediate_values.items()):
                 best = min(best, score)
-                self._stops(frozen.number, step, best, attributes[USAGE], len(frozen.intermediate_values))
+                self._stops(frozen.number, step, best, attributes[USAGE], frozen.intermediate_values)
         # One that was killed between its outcome and its end in Optuna completes once more.
         if attributes.get(OUTCOME) == TrialState.COMPLETE and frozen.state != Told.RUNNING:
             self._take_in_complete(frozen.intermediate_values)
@@ -114,11 +114,7 @@ class SearchSource:
 
     def why_ended(self) -> str | None:
         """Why the search ends before all of its trials have ended; None if it does not."""
-        if self._is_exhausted and self._tried.are_all:
-            return f"the space is used up: each of its {self._spec.space.num_configs:.0f} configs was tried"
-        if self._is_exhausted:
-            return f"the space is used up: of {_MAX_RANDOM_REPEATS} more suggestions none was new"
-        return self.meter.spent()
+        return self._exhausted or self.meter.spent()
 
     def next_job(self) -> Job | None:
         if self.why_ended() is not None:
@@ -141,7 +137,7 @@ class SearchSource:
 
     def _next_new(self) -> Job | None:
         if self._tried.are_all:
-            self._is_exhausted = True
+            self._exhausted = f"the space is used up: each of its {self._spec.space.num_configs:.0f} configs was tried"
             return None
         for attempt in range(_MAX_REPEATS + _MAX_RANDOM_REPEATS):
             number = self._study.storage.get_n_trials(self._optuna._study_id)
@@ -150,7 +146,7 @@ class SearchSource:
             job = self._start(self._optuna.ask(), is_new=True)
             if job is not None:
                 return job
-        self._is_exhausted = True
+        self._exhausted = f"the space is used up: of {_MAX_RANDOM_REPEATS} more suggestions none was new"
         return None
 
     def _set_sampler(self, trial_number: int, is_random: bool = False) -> None:
@@ -173,7 +169,7 @@ class SearchSource:
         if CONFIG not in trial.user_attrs:
             trial.set_user_attr(CONFIG, changes)
         flight = Flight(trial)
-        flight.note_reason(None)  # of a bug that broke it off, and is mended now
+        flight.note_goes_on()
         # What the journal knows nothing of is later than it: it was put back from an older copy.
         folder = self._study.artifact_folder(trial.number)
         if is_new:
@@ -208,7 +204,7 @@ class SearchSource:
         if not flight.is_misfit:
             # Whatever becomes of the trial, it enters the rung, as it does when the study is read again.
             best = flight.best_until(progress.step)
-            stopped = self._stops(flight.number, progress.step, best, flight.usage, len(flight.curve))
+            stopped = self._stops(flight.number, progress.step, best, flight.usage, flight.curve)
         flight.write(progress.step, stopped)
         if self._weights is not None:
             self._weights.changed(flight.number)
@@ -233,12 +229,15 @@ class SearchSource:
             return TrialState.STOPPED, f"a trial has {self._budget.trial_seconds:.0f} s, which are used up"
         return None
 
-    def _stops(self, number: int, step: int, best: float, usage: Mapping[str, Any], num_reported: int) -> str | None:
+    def _stops(
+        self, number: int, step: int, best: float, usage: Mapping[str, Any], curve: Mapping[int, float]
+    ) -> str | None:
         """Compares a trial at a step, and says why it ends there, if it does. The front of score and cost goes on."""
         num_steps = usage["num_steps"]
         stopped = self._scheduler.stops(number, step, num_steps, best)
         if self._cost is not None:
-            self._fronts.enter(number, step, num_steps, best, cost_of(self._cost, usage, num_reported, num_steps))
+            measured = {**usage, "schedule_seconds": schedule_seconds(usage, curve)}
+            self._fronts.enter(number, step, num_steps, best, cost_of(self._cost, measured, len(curve), num_steps))
             if stopped is not None and self._fronts.has(number, step, num_steps):
                 return None
         return stopped
@@ -280,7 +279,7 @@ class SearchSource:
     def _fail(self, job: Job, reason: str) -> None:
         flight = self._flights[job.name]
         self._tell(job, TrialState.FAILED, reason)
-        if flight.number == 0 and not flight.curve and not flight.is_misfit:
+        if job.config == self._spec.space.base and not flight.curve:
             raise UserError(
                 f"a search begins with the base config, so that one has to be trainable, but it failed before its "
                 f"first evaluation: {reason.rstrip('.')}. Correct `base:` in the space file, or the `default:` of a "

@@ -19,15 +19,18 @@ class TriedConfigs:
     def __init__(self, num_configs: float) -> None:
         """`num_configs`: of the space; infinite where a real number is searched."""
         self._num_configs = num_configs
-        self._number_of: dict[bytes, int] = {}  # key of a config → its trial
-        self._num_misfits = 0  # of those, outside of the space by now
+        self._number_of: dict[bytes, int] = {}  # key of a config → the first trial that has it
+        self._misfits: set[bytes] = set()  # those outside of the space by now
 
     def take_in(self, trial: FrozenTrial) -> None:
         """Takes in a trial of the study that was started."""
         attributes = trial.user_attrs
-        if CONFIG in attributes and attributes.get(OUTCOME) != TrialState.LOST:
-            self._number_of[config_key(attributes[CONFIG])] = trial.number
-            self._num_misfits += MISFIT in attributes
+        is_lost = trial.state.is_finished() and attributes.get(OUTCOME) == TrialState.LOST
+        if CONFIG in attributes and not is_lost:
+            key = config_key(attributes[CONFIG])
+            self._number_of.setdefault(key, trial.number)
+            if MISFIT in attributes:
+                self._misfits.add(key)
 
     def trial_of(self, changes: Mapping[str, Any], trial_number: int) -> int:
         """The trial that has a config: this one from now on, unless another had it before."""
@@ -35,9 +38,11 @@ class TriedConfigs:
 
     def forget(self, changes: Mapping[str, Any]) -> None:
         """Lets a config be tried again."""
-        del self._number_of[config_key(changes)]
+        key = config_key(changes)
+        del self._number_of[key]
+        self._misfits.discard(key)
 
     @property
     def are_all(self) -> bool:
         """Whether the space has no other."""
-        return len(self._number_of) - self._num_misfits == self._num_configs
+        return len(self._number_of) - len(self._misfits) == self._num_configs

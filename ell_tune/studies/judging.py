@@ -23,6 +23,7 @@ class Judgement:
 
     state: TrialState
     reason: str | None = None
+    is_news: bool = True  # whether that is another state
 
 
 def judged_again(trial: FrozenTrial, limits: Mapping[str, float]) -> Judgement | None:
@@ -34,6 +35,8 @@ def judged_again(trial: FrozenTrial, limits: Mapping[str, float]) -> Judgement |
     match attributes.get(OUTCOME):
         case TrialState.COMPLETE | TrialState.STOPPED if breaks is not None:
             return Judgement(TrialState.FAILED, breaks)
+        case TrialState.FAILED if before is not None and breaks not in (None, attributes.get(REASON)):
+            return Judgement(TrialState.FAILED, breaks, is_news=False)  # by another limit
         case TrialState.FAILED if before == {} and breaks is None:
             return Judgement(TrialState.RUNNING)
         case TrialState.FAILED if before and breaks is None:
@@ -49,6 +52,8 @@ def judge(trial: FrozenTrial, judgement: Judgement, stopped_as: StoppedAs) -> No
     """
     attributes = trial.user_attrs
     match judgement.state:
+        case TrialState.FAILED if attributes.get(BROKEN) is not None:
+            pass
         case TrialState.FAILED:
             attributes[BROKEN] = {
                 "outcome": attributes[OUTCOME],

@@ -45,7 +45,7 @@ def read_manifest(study_dir: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found, made_by = manifest["format"], manifest["provenance"]["ell_tune"]
         is_as_written = found != _FORMAT or manifest.pop("sha256") == _sha256(manifest)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged(path, f"what stands there is not what was written ({first_line(error)})") from None
     if not is_as_written:
         raise damaged(path, "what stands there is not what was written (its checksum is another)")

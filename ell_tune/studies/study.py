@@ -37,11 +37,12 @@ from ell_tune.files.atomic import whole_folder
 from ell_tune.models.pseudo_labels import PseudoEssays
 from ell_tune.spaces.space import Space
 from ell_tune.studies.journal import damaged, drop_torn_line, open_journal
-from ell_tune.studies.manifest import read_manifest, write_manifest
+from ell_tune.studies.manifest import manifest_path, read_manifest, write_manifest
 from ell_tune.studies.provenance import provenance
 from ell_tune.trainable import MEASURES
+from ell_tune.trials.costs import schedule_seconds
 from ell_tune.trials.records import StudyRecord, TrialRecord, TrialState
-from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, REASON, USAGE
+from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, EDIT_MADE, MISFIT, OUTCOME, REASON, USAGE
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Study:
             steps=max(curve, default=0),
             num_steps=usage.get("num_steps", 0),
             seconds=usage.get("seconds", 0.0),
-            schedule_seconds=usage.get("schedule_seconds", 0.0),
+            schedule_seconds=schedule_seconds(usage, curve),
             device_seconds=usage.get("device_seconds", 0.0),
             measures={name: usage[name] for name in MEASURES if name in usage},
             curve=curve,
@@ -143,7 +144,7 @@ def config_key(changes: Mapping[str, Any]) -> bytes:
 def was_started(trial: FrozenTrial) -> bool:
     """Whether a search has started the trial, and had not run the same config before."""
     # An enqueued config that an edited space has no place for is ended without an outcome (`study_edit.py`).
-    is_started = trial.state == optuna.trial.TrialState.RUNNING or OUTCOME in trial.user_attrs
+    is_started = trial.state == optuna.trial.TrialState.RUNNING or trial.user_attrs.get(OUTCOME) is not None
     return is_started and DUPLICATE_OF not in trial.user_attrs
 
 
@@ -162,7 +163,16 @@ def open_study(study_dir: Path, writes: bool = False) -> Study:
         study = optuna.load_study(study_name=optuna_name(manifest), storage=storage)
     except KeyError:
         raise damaged(journal, "it is another study's, or the lines that begin this one are gone") from None
+    if _was_edited(manifest, storage):
+        raise damaged(manifest_path(study_dir), "it is older than its journal, in which the space was edited since")
     return Study(study_dir, manifest, storage, study)
+
+
+def _was_edited(manifest: Mapping[str, Any], storage: JournalStorage) -> bool:
+    """Whether the journal has a whole edit that the manifest knows nothing of; half of one is made again."""
+    name = optuna_name({**manifest, "generation": manifest["generation"] + 1})
+    edited = [study for study in storage.get_all_studies() if study.study_name == name]
+    return any(EDIT_MADE in study.user_attrs for study in edited)
 
 
 def check_new_study(study_dir: Path) -> None:

@@ -27,7 +27,7 @@ from ell_tune.studies.manifest import write_manifest
 from ell_tune.studies.study import Study, described, enqueue_config, open_study, optuna_name, was_started
 from ell_tune.studies.study_lock import changing_trials
 from ell_tune.trials.records import TrialState
-from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, REASON, USAGE
+from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, EDIT_MADE, MISFIT, OUTCOME, REASON, USAGE
 
 _FIXED_PARAMS = "fixed_params"  # Optuna's system attribute of an enqueued trial
 _JUDGED = {
@@ -67,9 +67,9 @@ class SpaceEdit:
                 f"({_shown(self.waiting_misfits)})."
             )
         for state, what in _JUDGED.items():
-            numbers = [str(number) for number, judgement in self.judged.items() if judgement.state == state]
-            if numbers:
-                words.append(f"By its constraints {what}: {', '.join(numbers)}.")
+            found = [number for number, judged in self.judged.items() if judged.state == state and judged.is_news]
+            if found:
+                words.append(f"By its constraints {what}: {', '.join(map(str, found))}.")
         before, now = self.stopped_as
         if before != now:
             words.append(f"Trials that were stopped or failed stay told as they are; those to come are told as {now}.")
@@ -162,6 +162,7 @@ def _apply(study: Study, spec: SearchSpec, edit: SpaceEdit) -> Study:
     edits = [*study.manifest["edits"], entry]
     manifest = {**study.manifest, **described(spec), "generation": generation, "edits": edits}
     write_manifest(study.study_dir, manifest)
+    edited.set_user_attr(EDIT_MADE, True)
     return open_study(study.study_dir, writes=True)
 
 
@@ -198,7 +199,7 @@ def _moved(trial: FrozenTrial, study: Study, spec: SearchSpec, judgement: Judgem
         judge(moved, judgement, spec.study.tells_stopped_as)
     if _misfit(config, spec) is not None:
         return _as_misfit(moved, trial.params if known is None else known["params"])
-    if OUTCOME in attributes:
+    if attributes.get(OUTCOME) is not None:
         for name, value in violations(spec.study.constraints.limits, attributes.get(USAGE, {})).items():
             moved.set_constraint(name, value)
     params = spec.space.encode(config)
@@ -217,7 +218,7 @@ def _as_misfit(trial: FrozenTrial, params: Mapping[str, Any]) -> FrozenTrial:
     attributes = trial.user_attrs
     attributes[MISFIT] = {"params": dict(params), "state": trial.state.name, "value": trial.value}
     is_in_flight = trial.state == Told.RUNNING
-    if is_in_flight and attributes.get(REASON) is not None and OUTCOME not in attributes:
+    if is_in_flight and attributes.get(REASON) is not None and attributes.get(OUTCOME) is None:
         # A bug broke it off. It would meet that again, before any trial of the new space.
         attributes[OUTCOME], is_in_flight = str(TrialState.FAILED), False
     if not is_in_flight:

@@ -1,14 +1,19 @@
 """What a trial costs besides its score, and which trials no other one beats in both."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from math import inf
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 # A measure of `ell_tune.trainable.MEASURES`, or the training time of a whole schedule.
 Cost = Literal["num_parameters", "peak_memory_mib", "seconds_per_essay", "seconds"]
 COSTS: tuple[str, ...] = get_args(Cost)
+
+
+def schedule_seconds(usage: Mapping[str, Any], curve: Iterable[int]) -> float:
+    """The training time of these evaluations of a trial, each counted once, however often it was trained."""
+    return sum(usage["step_seconds"][str(step)] for step in curve)
 
 
 def cost_of(cost: str, measured: Mapping[str, float], step: int, num_steps: int) -> float | None:

@@ -4,8 +4,8 @@ Optuna's own state of a trial is what its sampler is told (`ell_tune.choosing.te
 """
 
 CONFIG = "config"  # where it differs from the study's base config: dotted path → value
-# Of its last evaluation: num_steps, seconds, schedule_seconds, device_seconds, search_seconds, and measures; where the
-# scheduler stops it, the step and why (`stopped`).
+# Of its last evaluation: num_steps, seconds, device_seconds, search_seconds, and measures; the training time of each
+# (`step_seconds`); where the scheduler stops it, the step and why (`stopped`).
 USAGE = "usage"
 OUTCOME = "outcome"  # the `TrialState` that it ended in
 REASON = "reason"  # why it was stopped, failed or broke off
@@ -13,4 +13,5 @@ REASON = "reason"  # why it was stopped, failed or broke off
 # edit tightened that; empty where it ended for it.
 BROKEN = "broken_constraint"
 MISFIT = "misfit"  # what its `params`, Optuna `state` and `value` were before an edit of the space that it does not fit
+EDIT_MADE = "edit_made"  # of a study, not of a trial: study.json knows of this edit of the space
 DUPLICATE_OF = "duplicate_of"  # the number of an earlier trial with the same config: it was not run

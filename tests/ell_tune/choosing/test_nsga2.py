@@ -35,7 +35,7 @@ def run_trial(study: optuna.Study, config: StrictConfig, seed: int = 0) -> optun
     trial = study.ask()
     x = np.array([trial.suggest_float(f"x{index}", 0.0, 1.0) for index in range(5)])
     score, cost = float(1 - x[0] + 2 * np.sum((x[1:] - 0.3) ** 2)), float(x[0])
-    trial.set_user_attr(USAGE, {"num_steps": 1, "num_parameters": cost})
+    trial.set_user_attr(USAGE, {"num_steps": 1, "num_parameters": cost, "step_seconds": {"1": 1.0}})
     trial.report(score, 1)
     study.tell(trial, score)
     return study.get_trials(deepcopy=False)[trial.number]
@@ -74,7 +74,7 @@ def test_a_config_that_breaks_a_constraint_is_no_parent_where_enough_keep_it() -
     for number in range(8):  # the four worst in score and cost keep the constraint
         study.sampler = make_sampler(Nsga2Config(cost="num_parameters", population_size=8), 0, number)
         trial = study.ask()
-        trial.set_user_attr(USAGE, {"num_steps": 1, "num_parameters": float(number)})
+        trial.set_user_attr(USAGE, {"num_steps": 1, "num_parameters": float(number), "step_seconds": {"1": 1.0}})
         trial.set_constraint("num_parameters", 1.0 if number < 4 else -1.0)
         trial.suggest_float("x", 0.0, 1.0)
         trial.report(float(number), 1)

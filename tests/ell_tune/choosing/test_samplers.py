@@ -56,7 +56,7 @@ def loss(config: dict[str, Any]) -> float:
 
 def tell(study: optuna.Study, trial: optuna.Trial, score: float) -> None:
     """Ends a trial of one evaluation, the shorter the larger its y."""
-    trial.set_user_attr(USAGE, {"num_steps": 1, "schedule_seconds": 30.0 - trial.params["y"]})
+    trial.set_user_attr(USAGE, {"num_steps": 1, "step_seconds": {"1": 30.0 - trial.params["y"]}})
     trial.report(score, 1)
     study.tell(trial, score)
 

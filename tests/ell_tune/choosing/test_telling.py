@@ -76,7 +76,8 @@ def test_the_order_in_which_trials_complete_does_not_matter() -> None:
 
 def ended(state: Told, value: float | None = None, outcome: TrialState | None = None, **usage: float) -> FrozenTrial:
     """A trial that scored .6 and then .7, of four evaluations."""
-    attributes: dict[str, Any] = {USAGE: {"num_steps": 4, "seconds": 10.0, "schedule_seconds": 10.0, **usage}}
+    step_seconds = {"1": 4.0, "2": 6.0}
+    attributes: dict[str, Any] = {USAGE: {"num_steps": 4, "seconds": 10.0, "step_seconds": step_seconds, **usage}}
     attributes |= {} if outcome is None else {OUTCOME: outcome}
     return optuna.trial.create_trial(
         state=state, value=value, intermediate_values={1: 0.6, 2: 0.7}, user_attrs=attributes

@@ -12,7 +12,7 @@ from ell_tune.runs.flight import Flight
 from ell_tune.studies.study import Study
 from ell_tune.trainable import Progress
 from ell_tune.trials.records import TrialState
-from ell_tune.trials.trial_attributes import OUTCOME, REASON, USAGE
+from ell_tune.trials.trial_attributes import BROKEN, OUTCOME, REASON, USAGE
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_training_that_is_done_once_more_costs_but_lengthens_no_schedule(study: 
     flight.note_cost(5, 1, 2)
     note(flight, Progress(2, 4, 0.6), 10, 1, 3)
     usage = study.optuna_study.get_trials()[0].user_attrs[USAGE]
-    assert (usage["seconds"], usage["schedule_seconds"], usage["device_seconds"]) == (25, 20, 25)
+    assert (usage["seconds"], usage["step_seconds"], usage["device_seconds"]) == (25, {"1": 10, "2": 10}, 25)
 
 
 def test_what_the_scheduler_decides_is_written_with_the_evaluation_and_is_of_that_one_alone(study: Study) -> None:
@@ -115,3 +115,36 @@ def test_a_reason_is_taken_back_by_an_end_without_one(study: Study) -> None:
     flight.note_reason("broke off: a bug")
     flight.note_end(TrialState.COMPLETE, None, {})
     assert study.optuna_study.get_trials()[0].user_attrs[REASON] is None
+
+
+def test_an_evaluation_whose_score_was_not_written_any_more_is_timed_and_decided_anew(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flight = Flight(study.optuna_study.ask())
+    note(flight, Progress(1, 4, 0.7), 10, 1, 1)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    flight.take_in(Progress(2, 4, 0.8), 10, 1, 2)
+    monkeypatch.setattr(flight.trial, "report", killed)
+    with pytest.raises(KeyboardInterrupt):
+        flight.write(2, stopped="not among the best")
+    flight = reopened(flight)
+    note(flight, Progress(2, 4, 0.8), 12, 1, 3)
+    assert reopened(flight).stopped_at(2) is None
+    usage = study.optuna_study.get_trials()[0].user_attrs[USAGE]
+    assert (usage["seconds"], usage["step_seconds"]) == (32, {"1": 10, "2": 12})
+
+
+def test_a_trial_that_goes_on_has_no_end_and_measures_its_constraints_anew(study: Study) -> None:
+    flight = Flight(study.optuna_study.ask())
+    flight.note_broken()
+    flight.note_end(TrialState.FAILED, "too large", {"num_parameters": 0.0})
+    flight = reopened(flight)
+    flight.note_goes_on()
+    stored = study.optuna_study.get_trials()[0]
+    assert [stored.user_attrs[name] for name in (OUTCOME, REASON, BROKEN)] == [None] * 3
+    flight = reopened(flight)
+    flight.note_end(TrialState.FAILED, "larger", {"num_parameters": 8.0})
+    assert study.optuna_study.get_trials()[0].constraints == {"num_parameters": 8.0}

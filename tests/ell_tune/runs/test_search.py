@@ -61,3 +61,17 @@ def test_a_study_that_was_edited_since_it_was_checked_is_refused(tmp_path: Path)
         with pytest.raises(UserError, match=r"study: a search goes on with a study as it found it, but another one"):
             search(checked, Resources(1, 0, 1), PlainDisplay(Console(quiet=True)))
     assert open_study(study.study_dir).manifest == before
+
+
+def test_a_new_study_that_another_search_made_meanwhile_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    make_study(folder)
+    request = going_on(folder)
+    folder.rename(tmp_path / "made")
+    checked = check_request(request)  # of a study that is not there yet
+    (tmp_path / "made").rename(folder)
+    resources, display = Resources(1, 0, 1), PlainDisplay(Console(quiet=True))
+    with hold_study(folder), pytest.raises(UserError, match=rf"held by process {os.getpid()} on host"):
+        search(checked, resources, display)
+    with pytest.raises(UserError, match=r"another one has made it, edited its space or tried more of it"):
+        search(checked, resources, display)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edited_studies import complete, next_job
+from edited_studies import complete, edit, next_job
 from plain_engine import run_all
-from studies import make_source
+from studies import SPACE, make_source
 
 from ell_tune.errors import UserError
 from ell_tune.files.artifacts import RESULT_ITEM
@@ -92,6 +92,18 @@ def test_a_base_config_that_cannot_be_trained_ends_the_search(tmp_path: Path) ->
         "a searched field."
     )
     assert study.record().trials[0].state == TrialState.FAILED
+
+
+def test_a_base_config_of_an_edited_space_ends_it_too(tmp_path: Path) -> None:
+    source, study = make_source(tmp_path / "study", Budget(3))
+    complete(source, next_job(source), [0.5])
+    edited = {"search": {**SPACE["search"], "x": {"float": [-5.0, 5.0], "default": 1.0}}, "enqueue": []}
+    edit(study, **edited)
+    source, study = make_source(tmp_path / "study", Budget(3), **edited)
+    base = next(job for job in (next_job(source), next_job(source)) if job.config["x"] == 1.0)
+    assert base.name != "trial-0000"
+    with pytest.raises(UserError, match="a search begins with the base config"):
+        source.on_end(base, JobEnd(EndKind.BAD_CONFIG, message="it does not fit"))
 
 
 def test_a_base_config_that_was_evaluated_and_other_configs_fail_alone(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from edited_studies import next_job
 from plain_engine import run_all
 from studies import enqueue_again, make_source, write_space
 
 from ell_tune.choosing.search_spec import load_search_spec
+from ell_tune.running.jobs import EndKind, JobEnd
 from ell_tune.runs.budget import Budget
 from ell_tune.studies.study_edit import apply, compare
 
@@ -59,3 +61,46 @@ def test_a_config_enqueued_twice_runs_once(tmp_path: Path) -> None:
     run_all(source, tmp_path)
     assert [trial.number for trial in study.record().trials] == [0, 1, 3]
     assert study.optuna_study.get_trials()[2].user_attrs["duplicate_of"] == 1
+
+
+LOST = JobEnd(EndKind.LOST, message="its node was lost 4 times")
+
+
+def test_a_config_in_flight_that_is_lost_leaves_the_space_with_one_more_to_try(tmp_path: Path) -> None:
+    source, _ = make_source(tmp_path / "study", Budget(num_trials=9), **SMALL_SPACE)
+    jobs = [next_job(source) for _ in range(3)]
+    assert source.next_job() is None
+    source.on_end(jobs[1], LOST)
+    assert source.why_ended() == "the space is used up: each of its 3 configs was tried"
+    source, _ = make_source(tmp_path / "study", Budget(num_trials=9), **SMALL_SPACE)
+    again = [next_job(source) for _ in range(3)]  # two go on
+    assert [job.config for job in again] == [jobs[0].config, jobs[2].config, jobs[1].config]
+
+
+def test_a_misfit_that_is_lost_is_no_config_of_the_space(tmp_path: Path) -> None:
+    source, study = make_source(tmp_path / "study", Budget(num_trials=1), **SMALL_SPACE)
+    next_job(source)
+    edited = {"search": {"y": {"int": [2, 4], "default": 2}}, "enqueue": []}
+    path = write_space(tmp_path / "study.yaml", **edited)
+    spec = load_search_spec(path)
+    edit = compare(study, spec, path)
+    assert edit is not None
+    apply(study, spec, edit)
+    source, study = make_source(tmp_path / "study", Budget(num_trials=9), **edited)
+    source.on_end(next_job(source), LOST)
+    run_all(source, tmp_path)
+    assert sorted(trial.config["y"] for trial in study.record().trials) == [0, 2, 3, 4]
+    assert source.why_ended() == "the space is used up: each of its 3 configs was tried"
+
+
+def test_a_twin_whose_process_died_before_it_was_noted_is_no_trial(tmp_path: Path) -> None:
+    source, study = make_source(tmp_path / "study", Budget(num_trials=1), **SMALL_SPACE)
+    run_all(source, tmp_path)
+    enqueue_again(study, 1)
+    source, study = make_source(tmp_path / "study", Budget(num_trials=2), **SMALL_SPACE)
+    run_all(source, tmp_path)
+    twin = study.optuna_study.ask()  # y = 1 again: the process dies here
+    assert twin.user_attrs["config"] == study.optuna_study.get_trials()[1].user_attrs["config"]
+    source, study = make_source(tmp_path / "study", Budget(num_trials=9), **SMALL_SPACE)
+    run_all(source, tmp_path)
+    assert study.optuna_study.get_trials()[twin.number].user_attrs["duplicate_of"] == 1

@@ -47,8 +47,9 @@ def test_a_trial_that_broke_a_constraint_goes_on_once_it_is_looser(tmp_path: Pat
     job = next_job(source)
     assert not source.on_progress(job, Progress(1, 4, 0.7, {"num_parameters": 100.0}), seconds=1)
     assert states(study) == [(TrialState.FAILED, "breaks a constraint: num_parameters is 100, and may be 80")]
-    _, found = edit(study, **limited(num_parameters=90))
-    assert found.judged == {}
+    edited, found = edit(study, **limited(num_parameters=90))
+    assert "failed" not in found.summary
+    assert states(edited) == [(TrialState.FAILED, "breaks a constraint: num_parameters is 100, and may be 90")]
     edited, found = edit(open_study(study.study_dir), **limited(num_parameters=100))
     assert found.summary.endswith("By its constraints these trials go on, which had failed: 0.")
     assert states(edited) == [(TrialState.RUNNING, None)]
@@ -172,3 +173,34 @@ def test_a_trial_whose_end_was_not_told_breaks_a_constraint_that_was_tightened_m
     back, found = edit(edited, **limited(num_parameters=120))
     assert [judgement.state for judgement in found.judged.values()] == [TrialState.RUNNING]
     assert states(back) == [(TrialState.RUNNING, None)]
+
+
+def test_the_reason_of_a_failure_is_a_limit_that_there_is(tmp_path: Path) -> None:
+    measures = {"num_parameters": 9000.0, "seconds_per_essay": 2.0}
+    source, study = make_source(tmp_path / "study", Budget(1), **TRIED)
+    complete(source, next_job(source), [0.5], measures)
+    before = states(study), told(study)[0]
+    edited, found = edit(study, **limited(num_parameters=5000))
+    assert found.summary.endswith("By its constraints these trials have failed: 0.")
+    edited, found = edit(edited, **limited(seconds_per_essay=1))
+    assert "failed" not in found.summary
+    assert states(edited)[0][1] == "breaks a constraint: seconds_per_essay is 2, and may be 1"
+    back, _ = edit(edited, **TRIED)
+    assert (states(back), told(back)[0]) == before
+
+
+def test_a_trial_that_went_on_and_diverged_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, study = make_source(tmp_path / "study", Budget(1), **limited(num_parameters=80))
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(source, "_tell", killed)  # when it is noted that it breaks the constraint
+        source.on_progress(next_job(source), Progress(1, 4, 0.7, {"num_parameters": 100.0}), seconds=1)
+    edited, _ = edit(open_study(study.study_dir), **limited(num_parameters=120))
+    source, edited = resume(edited, 1, **limited(num_parameters=120))
+    job = next_job(source)
+    assert not source.on_progress(job, Progress(2, 4, float("nan"), {"num_parameters": 100.0}), seconds=1)
+    again, found = edit(edited, **limited(num_parameters=130))
+    assert (found.judged, states(again)[0][0]) == ({}, TrialState.FAILED)

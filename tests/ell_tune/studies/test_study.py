@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from edited_studies import NARROW, edit
 from plain_engine import run_all
 from studies import essays, make_source, make_study
 
@@ -151,3 +152,13 @@ def test_a_journal_without_the_line_that_starts_a_trial_is_refused(tmp_path: Pat
     journal.write_text("".join(line for line in lines if line != start))
     with pytest.raises(UserError, match=r"journal.log: .* damaged: the line that starts trial 0 is gone"):
         open_study(tmp_path / "study").record()
+
+
+def test_a_manifest_from_an_older_copy_is_refused(tmp_path: Path) -> None:
+    study, _ = make_study(tmp_path / "study")
+    old = (tmp_path / "study" / "study.json").read_bytes()
+    edited, _ = edit(study, **NARROW)
+    assert open_study(tmp_path / "study").manifest == edited.manifest
+    (tmp_path / "study" / "study.json").write_bytes(old)
+    with pytest.raises(UserError, match=r"study.json: .* damaged: it is older than its journal, in which the space"):
+        open_study(tmp_path / "study")
