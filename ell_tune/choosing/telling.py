@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as Told
 
 from ell_tune.errors import UserError
-from ell_tune.trials.costs import COSTS, cost_of, schedule_seconds
+from ell_tune.trials.costs import COSTS, cost_so_far
 from ell_tune.trials.records import TrialState
 from ell_tune.trials.trial_attributes import OUTCOME, USAGE
 
@@ -82,8 +82,7 @@ def score_and_cost(trial: FrozenTrial, cost: str) -> tuple[float, float] | None:
     curve, usage = trial.intermediate_values, trial.user_attrs.get(USAGE, {})
     if trial.user_attrs.get(OUTCOME) == TrialState.FAILED or not curve:
         return None
-    with_schedule = {**usage, "schedule_seconds": schedule_seconds(usage, curve)}
-    found = cost_of(cost, with_schedule, len(curve), usage["num_steps"])
+    found = cost_so_far(cost, usage, curve)
     if found is None:
         measured = ", ".join(name for name in COSTS if name in usage)
         raise UserError(

@@ -29,7 +29,7 @@ from ell_tune.runs.tried_configs import TriedConfigs
 from ell_tune.studies.study import Study, job_name, was_started
 from ell_tune.tracking import Tracker
 from ell_tune.trainable import Progress
-from ell_tune.trials.costs import Fronts, cost_of, schedule_seconds
+from ell_tune.trials.costs import Fronts, cost_so_far
 from ell_tune.trials.progress import Display
 from ell_tune.trials.records import TrialRecord, TrialState
 from ell_tune.trials.trial_attributes import CONFIG, DUPLICATE_OF, MISFIT, OUTCOME, USAGE
@@ -216,9 +216,8 @@ class SearchSource:
         """What becomes of a trial at an evaluation, and why, if it ends there before its schedule does."""
         if not isfinite(progress.score):
             return TrialState.FAILED, f"diverged: the score of evaluation {progress.step} is {progress.score}"
-        broken_limit = broken(self._limits, flight.measures)
+        broken_limit = self._broken_limit(flight)
         if broken_limit is not None:
-            flight.note_broken()
             return TrialState.FAILED, broken_limit
         if progress.step == progress.num_steps:
             self._check_measured(flight)
@@ -229,6 +228,13 @@ class SearchSource:
             return TrialState.STOPPED, f"a trial has {self._budget.trial_seconds:.0f} s, which are used up"
         return None
 
+    def _broken_limit(self, flight: Flight) -> str | None:
+        """Why a trial ends that breaks a constraint, which is noted; None if it keeps all."""
+        broken_limit = broken(self._limits, flight.measures)
+        if broken_limit is not None:
+            flight.note_broken()
+        return broken_limit
+
     def _stops(
         self, number: int, step: int, best: float, usage: Mapping[str, Any], curve: Mapping[int, float]
     ) -> str | None:
@@ -236,8 +242,7 @@ class SearchSource:
         num_steps = usage["num_steps"]
         stopped = self._scheduler.stops(number, step, num_steps, best)
         if self._cost is not None:
-            measured = {**usage, "schedule_seconds": schedule_seconds(usage, curve)}
-            self._fronts.enter(number, step, num_steps, best, cost_of(self._cost, measured, len(curve), num_steps))
+            self._fronts.enter(number, step, num_steps, best, cost_so_far(self._cost, usage, curve))
             if stopped is not None and self._fronts.has(number, step, num_steps):
                 return None
         return stopped
@@ -267,9 +272,8 @@ class SearchSource:
 
     def _complete(self, job: Job) -> None:
         flight = self._flights[job.name]
-        broken_limit = broken(self._limits, flight.measures)
+        broken_limit = self._broken_limit(flight)
         if broken_limit is not None:  # an edit tightened it after the last evaluation, and before this was told
-            flight.note_broken()
             self._tell(job, TrialState.FAILED, broken_limit)
             return
         if not flight.is_misfit:

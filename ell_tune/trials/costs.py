@@ -1,7 +1,7 @@
 """What a trial costs besides its score, and which trials no other one beats in both."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 from math import inf
 from typing import Any, Literal, get_args
@@ -28,6 +28,12 @@ def cost_of(cost: str, measured: Mapping[str, float], step: int, num_steps: int)
     if cost == "seconds":
         return measured["schedule_seconds"] * num_steps / step
     return measured.get(cost)
+
+
+def cost_so_far(cost: str, usage: Mapping[str, Any], curve: Collection[int]) -> float | None:
+    """The cost of a trial with this usage in its study, which has made these evaluations; see `cost_of`."""
+    measured = {**usage, "schedule_seconds": schedule_seconds(usage, curve)}
+    return cost_of(cost, measured, len(curve), usage["num_steps"])
 
 
 class Fronts:

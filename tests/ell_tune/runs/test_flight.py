@@ -2,10 +2,10 @@
 
 from math import inf, nan
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
+from plain_engine import killed
 from studies import make_study
 
 from ell_tune.runs.flight import Flight
@@ -61,9 +61,6 @@ def test_the_best_until_a_step_leaves_out_what_came_later(study: Study) -> None:
 
 def test_no_score_is_written_without_its_cost(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     flight = Flight(study.optuna_study.ask())
-
-    def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
 
     monkeypatch.setattr(flight.trial, "report", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -122,9 +119,6 @@ def test_an_evaluation_whose_score_was_not_written_any_more_is_timed_and_decided
 ) -> None:
     flight = Flight(study.optuna_study.ask())
     note(flight, Progress(1, 4, 0.7), 10, 1, 1)
-
-    def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
 
     flight.take_in(Progress(2, 4, 0.8), 10, 1, 2)
     monkeypatch.setattr(flight.trial, "report", killed)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from edited_studies import complete, edit, next_job
-from plain_engine import run_all
+from plain_engine import killed, run_all
 from studies import SPACE, make_source
 
 from ell_tune.errors import UserError
@@ -42,9 +42,6 @@ def test_a_trial_that_was_to_be_stopped_when_the_driver_died_is_stopped(
     for step in (1, 2):
         assert source.on_progress(first, Progress(step, 4, 0.5), seconds=1)
     assert source.on_progress(second, Progress(1, 4, 0.8), seconds=1)
-
-    def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(source, "_tell", killed)

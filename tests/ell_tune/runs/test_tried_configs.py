@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from edited_studies import next_job
+from edited_studies import edit, next_job
 from plain_engine import run_all
-from studies import enqueue_again, make_source, write_space
+from studies import enqueue_again, make_source
 
-from ell_tune.choosing.search_spec import load_search_spec
 from ell_tune.running.jobs import EndKind, JobEnd
 from ell_tune.runs.budget import Budget
-from ell_tune.studies.study_edit import apply, compare
 
 SMALL_SPACE: dict[str, Any] = {"search": {"y": {"int": [0, 2]}}, "enqueue": [{"y": 1}, {"y": 0}]}
+NEXT_SPACE: dict[str, Any] = {"search": {"y": {"int": [2, 4], "default": 2}}, "enqueue": []}
 
 
 def test_no_config_is_run_twice_and_a_space_that_is_used_up_ends_the_search(tmp_path: Path) -> None:
@@ -32,13 +31,8 @@ def test_no_config_is_run_twice_and_a_space_that_is_used_up_ends_the_search(tmp_
 def test_trials_of_the_space_before_an_edit_do_not_use_up_the_edited_one(tmp_path: Path) -> None:
     source, study = make_source(tmp_path / "study", Budget(num_trials=9), **SMALL_SPACE)
     run_all(source, tmp_path)
-    edited = {"search": {"y": {"int": [2, 4], "default": 2}}, "enqueue": []}
-    path = write_space(tmp_path / "study.yaml", **edited)
-    spec = load_search_spec(path)
-    edit = compare(study, spec, path)
-    assert edit is not None
-    apply(study, spec, edit)
-    source, study = make_source(tmp_path / "study", Budget(num_trials=9), **edited)
+    edit(study, **NEXT_SPACE)
+    source, study = make_source(tmp_path / "study", Budget(num_trials=9), **NEXT_SPACE)
     run_all(source, tmp_path)
     assert sorted(trial.config["y"] for trial in study.record().trials) == [0, 1, 2, 3, 4]
     assert source.why_ended() == "the space is used up: each of its 3 configs was tried"
@@ -80,13 +74,8 @@ def test_a_config_in_flight_that_is_lost_leaves_the_space_with_one_more_to_try(t
 def test_a_misfit_that_is_lost_is_no_config_of_the_space(tmp_path: Path) -> None:
     source, study = make_source(tmp_path / "study", Budget(num_trials=1), **SMALL_SPACE)
     next_job(source)
-    edited = {"search": {"y": {"int": [2, 4], "default": 2}}, "enqueue": []}
-    path = write_space(tmp_path / "study.yaml", **edited)
-    spec = load_search_spec(path)
-    edit = compare(study, spec, path)
-    assert edit is not None
-    apply(study, spec, edit)
-    source, study = make_source(tmp_path / "study", Budget(num_trials=9), **edited)
+    edit(study, **NEXT_SPACE)
+    source, study = make_source(tmp_path / "study", Budget(num_trials=9), **NEXT_SPACE)
     source.on_end(next_job(source), LOST)
     run_all(source, tmp_path)
     assert sorted(trial.config["y"] for trial in study.record().trials) == [0, 2, 3, 4]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from edited_studies import NARROW, TRIED, Told, complete, edit, next_job, resume, told
+from plain_engine import killed
 from studies import make_source
 
 from ell_tune.running.jobs import EndKind, JobEnd
@@ -191,9 +192,6 @@ def test_the_reason_of_a_failure_is_a_limit_that_there_is(tmp_path: Path) -> Non
 
 def test_a_trial_that_went_on_and_diverged_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, study = make_source(tmp_path / "study", Budget(1), **limited(num_parameters=80))
-
-    def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(source, "_tell", killed)  # when it is noted that it breaks the constraint

@@ -58,11 +58,22 @@ def test_opening_what_is_no_study(tmp_path: Path) -> None:
         open_study(tmp_path)
 
 
-def test_a_study_of_another_format_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"format": 3', '"format": 2', r"reads studies of format 3, but this one has format 2"),
+        (
+            '"num_startup_trials": 4',
+            '"num_startup_trials": "four"',
+            r"study.json: .* not what was written \(its checksum is another\)",
+        ),
+    ],
+)
+def test_another_format_and_a_changed_manifest_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     make_study(tmp_path / "study")
     manifest = tmp_path / "study" / "study.json"
-    manifest.write_text(manifest.read_text().replace('"format": 3', '"format": 2'))
-    with pytest.raises(UserError, match=r"reads studies of format 3, but this one has format 2"):
+    manifest.write_text(manifest.read_text().replace(old, new))
+    with pytest.raises(UserError, match=message):
         open_study(tmp_path / "study")
 
 
@@ -108,14 +119,6 @@ def test_a_damaged_study_is_refused_and_left_as_it_is(
         with pytest.raises(UserError, match=rf"{name}: a study is read .* this one is damaged: {how}.* Put it back"):
             open_study(tmp_path / "study", writes)
     assert (path.read_bytes() if path.exists() else None) == content
-
-
-def test_a_changed_manifest_is_noticed(tmp_path: Path) -> None:
-    make_study(tmp_path / "study")
-    manifest = tmp_path / "study" / "study.json"
-    manifest.write_text(manifest.read_text().replace('"num_startup_trials": 4', '"num_startup_trials": "four"'))
-    with pytest.raises(UserError, match=r"study.json: .* not what was written \(its checksum is another\)"):
-        open_study(tmp_path / "study")
 
 
 def test_the_journal_of_another_study_is_refused(tmp_path: Path) -> None:
