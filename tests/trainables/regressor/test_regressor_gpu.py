@@ -1,6 +1,7 @@
 """What only a real GPU shows: `make gpu`. Skipped, visibly, where there is none."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,8 +113,10 @@ def test_nothing_in_a_step_waits_for_the_gpu(
 @pytest.fixture
 def strict_about_waiting() -> Iterator[Callable[[], None]]:
     """From the call on, until the test ends, torch raises where the CPU would wait for the GPU."""
-    yield lambda: torch.cuda.set_sync_debug_mode("error")
-    torch.cuda.set_sync_debug_mode("default")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype feature")
+        yield lambda: torch.cuda.set_sync_debug_mode("error")
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_step_that_does_not_fit_is_halved_and_the_fit_goes_on(
