@@ -7,6 +7,7 @@ where that can serve. transformers also makes the distances of all pairs of toke
 CPU waits for the GPU; here they are kept.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -99,8 +100,8 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
             reach = (self.position_buckets, self.max_relative_positions)
             context_BHTD = flash(query_BHTD, key_BHTD, value_BHTD, lengths_B, *positions, False, factor, *reach)
         else:
-            windows = RelativeWindows(hidden_states.shape[1])
-            position_windows = self._position_windows(windows, relative_pos, table_SE, factor)
+            windows, key_MW, query_MW = _windows(relative_pos, self.pos_ebd_size)
+            position_windows = self._position_windows(windows, key_MW, query_MW, table_SE, factor)
             inputs = (query_BHTD * factor, key_BHTD, value_BHTD, *position_windows, mask_BT, windows)
             in_full_precision = query_BHTD.dtype in (torch.float32, torch.float64)
             if query_BHTD.device.type == "cpu" and in_full_precision and dropout == 0.0:
@@ -124,19 +125,27 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
         return keys, queries
 
     def _position_windows(
-        self, windows: RelativeWindows, relative_pos: Tensor, table_SE: Tensor, factor: float
+        self, windows: RelativeWindows, key_MW: Tensor, query_MW: Tensor, table_SE: Tensor, factor: float
     ) -> tuple[Tensor | None, Tensor | None]:
-        """The windows of the positions' keys and of their scaled queries."""
+        """The windows of the positions' keys and of their scaled queries, whose rows of the table are given."""
         keys, queries = self._positions(table_SE)
-        distance_MW = windows.distances(table_SE.device)
         if keys is not None:
-            index_MW = _table_index(relative_pos, distance_MW, self.pos_ebd_size)
-            keys = windows.of_table(keys, index_MW, self.num_attention_heads)
+            keys = windows.of_table(keys, key_MW, self.num_attention_heads)
         if queries is not None:
-            # A row of p2c is a key and a column a query: the distances run the other way.
-            index_MW = _table_index(relative_pos, -distance_MW, self.pos_ebd_size)
-            queries = windows.of_table(queries * factor, index_MW, self.num_attention_heads)
+            queries = windows.of_table(queries * factor, query_MW, self.num_attention_heads)
         return keys, queries
+
+
+@lru_cache(maxsize=1)
+def _windows(relative_pos: Tensor, span: int) -> tuple[RelativeWindows, Tensor, Tensor]:
+    """The windows of (bucketed) distances [1, T, T], and the rows [M, W] of the table that keys and queries look up.
+
+    All layers of a forward pass are given the same distances, so the first one's rows serve all.
+    """
+    windows = RelativeWindows(relative_pos.shape[-1], relative_pos.device)
+    distance_MW = windows.distances()
+    # A row of p2c is a key and a column a query: the distances run the other way.
+    return windows, _table_index(relative_pos, distance_MW, span), _table_index(relative_pos, -distance_MW, span)
 
 
 def _table_index(relative_pos: Tensor, distance_MW: Tensor, span: int) -> Tensor:

@@ -7,6 +7,7 @@ attention has dropout: torch's own attention, the positions being its bias.
 Shapes as in `relative_windows.py`, and B essays. The queries and the query windows are already scaled.
 """
 
+from functools import reduce
 from typing import Any
 
 import torch
@@ -44,12 +45,12 @@ def attend_batched(
     dropout: float = 0.0,
 ) -> Tensor:
     """The context [B, H, T, D]; a term without windows is left out. `dropout` is that of the probabilities."""
-    bias_BHTT = query_BHTD.new_zeros(())
+    terms = []
     if key_windows_GWD is not None:
-        bias_BHTT = bias_BHTT + _relative_scores(query_BHTD, key_windows_GWD, windows)
+        terms.append(_relative_scores(query_BHTD, key_windows_GWD, windows))
     if query_windows_GWD is not None:
-        bias_BHTT = bias_BHTT + _relative_scores(key_BHTD, query_windows_GWD, windows).transpose(-1, -2)
-    bias_BHTT = bias_BHTT.masked_fill(~mask_BT[:, None, None, :], torch.finfo(bias_BHTT.dtype).min)
+        terms.append(_relative_scores(key_BHTD, query_windows_GWD, windows).transpose(-1, -2))
+    bias_BHTT = reduce(torch.add, terms).masked_fill(~mask_BT[:, None, None, :], torch.finfo(query_BHTD.dtype).min)
     return scaled_dot_product_attention(
         query_BHTD, key_BHTD, value_BHTD, attn_mask=bias_BHTT, dropout_p=dropout, scale=1.0
     )

@@ -16,10 +16,11 @@ from transformers.models.deberta_v2 import modeling_deberta_v2
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention
 
 from trainables import regressor
-from trainables.regressor.encoder import disentangled_attention
+from trainables.regressor.encoder import disentangled_attention, relative_windows
 from trainables.regressor.encoder.backbone import BackboneConfig, load_backbone
 from trainables.regressor.encoder.disentangled_attention import FastDisentangledSelfAttention, accelerate_attention
 from trainables.regressor.encoder.disentangled_kernels import attend_batched
+from trainables.regressor.encoder.relative_windows import RelativeWindows
 from trainables.regressor.weights import load_regressor
 
 
@@ -42,14 +43,16 @@ def assert_same(reference: PreTrainedModel, fast: PreTrainedModel, num_tokens: i
     torch.testing.assert_close(fast_gradients, gradients, **tolerance)
 
 
-@pytest.fixture(params=["per essay", "batched"])
+@pytest.fixture(params=["per essay", "batched", "batched, in a GPU's windows"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "batched":
+    if request.param != "per essay":
         monkeypatch.setattr(disentangled_attention, "attend_per_essay", attend_batched)
+    if request.param == "batched, in a GPU's windows":
+        monkeypatch.setattr(relative_windows, "_MAX_ROWS_ON_CPU", relative_windows._MAX_ROWS_ON_GPU)
     return str(request.param)
 
 
-# One token; below and above half a bucket table, where buckets start; above a block of 64; above all positions.
+# One token; below and above half a bucket table, where buckets start; above a block of 64; of 128, and all positions.
 @pytest.mark.parametrize("num_tokens", [1, 5, 23, 70, 150])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_outputs_and_gradients_are_transformers(architecture: str, num_tokens: int, kernel: str) -> None:
@@ -199,6 +202,21 @@ def test_distances_are_made_once_for_all_lengths_up_to_the_longest(monkeypatch: 
     for num_tokens, distances_1TT in expected.items():
         assert torch.equal(fast.encoder.get_rel_pos(torch.zeros(1, num_tokens, 1)), distances_1TT)
     assert made == [64, 128]
+
+
+def test_all_layers_share_the_rows_that_they_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, fast = make_pair(**ARCHITECTURES["v3"])
+    made = []
+    distances = RelativeWindows.distances
+
+    def counted(windows: RelativeWindows) -> Tensor:
+        made.append(windows.num_tokens)
+        return distances(windows)
+
+    monkeypatch.setattr(RelativeWindows, "distances", counted)
+    for num_tokens in (40, 23, 40):
+        run(fast, *make_batch(num_tokens))
+    assert made == [40, 23, 40]
 
 
 def test_distances_made_in_an_evaluation_serve_the_training() -> None:
