@@ -140,9 +140,11 @@ def nearest(word: str, choices: list[str], shown: list[str] | None = None) -> st
 
 def _likeness(word: str, choice: str) -> float:
     """How alike two paths are, from 0 to 1: as a whole, and in their last parts, for `lr` may mean `optimizer.lr`.
+    Whether letters are capitals does not count.
 
     What begins a field beside it (`swa.start` and `swa.start_frac`) means that one as surely as if it were spelt out.
     """
+    word, choice = word.lower(), choice.lower()
     (parent, _, last), (other_parent, _, other_last) = word.rpartition("."), choice.rpartition(".")
     whole = SequenceMatcher(None, word, choice).ratio()
     is_begun = parent != "" and parent == other_parent and len(last) >= _BEGINNING and other_last.startswith(last)

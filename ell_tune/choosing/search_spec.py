@@ -12,6 +12,7 @@ A key may be dotted everywhere.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from ell_tune.config import ConfigT, InvalidConfig, StrictConfig, or_off, valida
 from ell_tune.dotted import field_paths, flatten, merged, nearest
 from ell_tune.errors import UserError
 from ell_tune.essays.data import DataConfig
-from ell_tune.spaces.domain_clauses import ClauseError, is_under, parse_domains
+from ell_tune.spaces.domain_clauses import ClauseError, check_forms, is_under, parse_domains, with_defaults
 from ell_tune.spaces.space import FixedFieldDiffers, OutsideDomain, Space
 from ell_tune.spaces.space_document import SpaceDocument
 from ell_tune.spaces.yaml_source import YamlPath, YamlSource, load_yaml
@@ -164,13 +165,20 @@ class _Reader:
 
     def _space(self) -> Space:
         fixed, clauses = self._document.mapping("base"), self._document.clauses
-        base = self._checked(self._trainable.Config, fixed, ("base",)).model_dump()
         for path in clauses:
             self._check_searchable(path, fixed, clauses)
         try:
-            return parse_domains(self._trainable.Config, base, clauses)
+            check_forms(clauses)
+            return parse_domains(self._trainable.Config, self._base(fixed, clauses), clauses)
         except ClauseError as error:
             raise self._document.error(("search", *error.clause_path), str(error)) from None
+
+    def _base(self, fixed: Mapping[str, Any], clauses: Mapping[str, Any]) -> dict[str, Any]:
+        """The resolved base config; one that is legal only with what the first trial runs has the clauses' defaults."""
+        for values in (fixed, with_defaults(fixed, clauses)):
+            with suppress(InvalidConfig):
+                return validate(self._trainable.Config, values).model_dump()
+        return self._checked(self._trainable.Config, fixed, ("base",)).model_dump()  # which refuses it
 
     def _check_searchable(self, path: str, fixed: Mapping[str, Any], clauses: Mapping[str, Any]) -> None:
         known = field_paths(self._trainable.Config)

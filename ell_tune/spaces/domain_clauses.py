@@ -14,7 +14,6 @@ from ell_tune.spaces.space import Alternative, Choice, Domain, Label, Numeric, O
 
 _KINDS = ("choice", "int", "float", "log")
 _NUM_DRAWS = 1000  # of the other fields, before a value counts as never legal; about .2 ms each
-_UNCHANGED = object()
 
 ClausePath = tuple[str | int, ...]
 
@@ -45,9 +44,9 @@ def parse_domains(config: type[StrictConfig], base: Mapping[str, Any], clauses: 
         ClauseError: an ill-formed clause, a field that `base` lacks, a value that is not legal, or a first value
             outside its clause.
     """
-    for path, clause in clauses.items():
+    check_forms(clauses)
+    for path in clauses:
         _check_in_base(base, path)
-        _check_form(clause, (path,))
     first = _first_config(config, base, clauses)
     legality = _Legality(config, first, clauses)
     space = Space(first, {path: _domain(legality, path, clause, (path,)) for path, clause in clauses.items()})
@@ -63,22 +62,42 @@ def parse_domains(config: type[StrictConfig], base: Mapping[str, Any], clauses: 
     return space
 
 
+def check_forms(clauses: Mapping[str, Any]) -> None:
+    """Refuses what is no clause, whatever the config.
+
+    Raises:
+        ClauseError: of the first ill-formed one, be it nested in another's alternative.
+    """
+    for path, clause in clauses.items():
+        _check_form(clause, (path,))
+
+
+def with_defaults(base: Mapping[str, Any], clauses: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the `default:` of every well-formed clause that has one: what the first trial runs."""
+    first = deepcopy(dict(base))
+    for path, clause in clauses.items():
+        if "default" in clause:
+            set_at(first, path, _default(clause))
+    return first
+
+
 def _check_in_base(base: Mapping[str, Any], path: str) -> None:
-    parent, _, name = path.rpartition(".")
-    if not parent:
-        return
-    try:
-        component = get_at(base, parent)
-    except KeyError:
-        component = None
-    if not isinstance(component, Mapping) or name not in component:
-        found = "off" if component is None else repr(component)
-        raise ClauseError(
-            (path,),
-            f"a searched field must be there in every config, but {parent} is {found} in the base config; fix {parent} "
-            f"under base to a component that has {name}, or search the component: "
-            f"`{parent}: {{choice: [..., {{{name}: ...}}]}}`",
-        )
+    component: Any = base
+    keys = path.split(".")
+    for depth, key in enumerate(keys):
+        if not isinstance(component, Mapping) or key not in component:
+            parent, inside = ".".join(keys[:depth]), keys[depth:]
+            alternative = "..."
+            for name in reversed(inside):
+                alternative = f"{{{name}: {alternative}}}"
+            found = "off" if component is None else repr(component)
+            raise ClauseError(
+                (path,),
+                f"a searched field must be there in every config, but {parent} is {found} in the base config; fix "
+                f"{parent} under base to a component that has {'.'.join(inside)}, or search the component: "
+                f"`{parent}: {{choice: [..., {alternative}]}}`",
+            )
+        component = component[key]
 
 
 def _is_clause(value: Any) -> bool:
@@ -160,18 +179,16 @@ def _default(clause: Mapping[str, Any]) -> Any:
 
 
 def _first_config(config: type[StrictConfig], base: Mapping[str, Any], clauses: Mapping[str, Any]) -> dict[str, Any]:
-    first = deepcopy(dict(base))
-    for path, clause in clauses.items():
-        if "default" in clause:
-            set_at(first, path, _default(clause))
     try:
-        return validate(config, first).model_dump()
+        return validate(config, with_defaults(base, clauses)).model_dump()
     except InvalidConfig as error:
         wrong = next((path for path in clauses if is_under(error.path, path)), None)
         if wrong is None:
             raise ClauseError((), f"base and every `default:` must be a legal config together, but {error}") from None
-        alternatives = clauses[wrong].get("choice")
-        choices = f" The alternatives are {', '.join(map(str, map(_label, alternatives)))}." if alternatives else ""
+        alternatives = clauses[wrong].get("choice", [])
+        # YAML reads `off` as false; beside `true` it is meant so.
+        labels = ["off" if each is False and True not in alternatives else str(_label(each)) for each in alternatives]
+        choices = f" The alternatives are {', '.join(labels)}." if labels else ""
         raise ClauseError((wrong, "default"), f"{error}{choices}") from None
 
 
@@ -196,8 +213,7 @@ class _Legality:
         }
         generator = Random(0)  # the same space is legal or not, each time that it is read
         for _ in range(_NUM_DRAWS if others else 0):
-            drawn = {other: generator.choice([_UNCHANGED, *_values(clause)]) for other, clause in others.items()}
-            changed = {other: drawn[other] for other in drawn if drawn[other] is not _UNCHANGED}
+            changed = {other: _drawn(clause, generator) for other, clause in others.items() if generator.random() < 0.7}
             with suppress(InvalidConfig):
                 return self._config({**changed, path: value})
         raise ClauseError(clause_path, f"every searched value must be legal, but {value!r} is not: {problem}")
@@ -213,12 +229,23 @@ class _Legality:
         return validate(self.config, candidate).model_dump()
 
 
-def _values(clause: Mapping[str, Any]) -> list[Any]:
-    """Some values of a well-formed clause: its alternatives, or its bounds."""
-    if "choice" in clause:
-        return [_without_clauses(value) for value in clause["choice"]]
+def _bounds(clause: Mapping[str, Any]) -> list[int | float]:
     kind = next(kind for kind in _KINDS if kind in clause)
     return [int(bound) if kind == "int" else float(bound) for bound in clause[kind]]
+
+
+def _drawn(clause: Mapping[str, Any], generator: Random) -> Any:
+    """An alternative or a bound of a well-formed clause; of the clauses inside an alternative, some are drawn too."""
+    if "choice" not in clause:
+        return generator.choice(_bounds(clause))
+    alternative = generator.choice(clause["choice"])
+    if not isinstance(alternative, Mapping):
+        return alternative
+    plain = _without_clauses(alternative)
+    for keys, inner in _parts(alternative):
+        if _is_clause(inner) and generator.random() < 0.7:
+            set_at(plain, ".".join(keys), _drawn(inner, generator))
+    return plain
 
 
 def _domain(legality: _Legality, path: str, clause: Mapping[str, Any], clause_path: ClausePath) -> Domain:
@@ -226,7 +253,7 @@ def _domain(legality: _Legality, path: str, clause: Mapping[str, Any], clause_pa
     if "choice" in clause:
         return _choice(legality, path, clause["choice"], (*clause_path, "choice"))
     kind = next(kind for kind in _KINDS if kind in clause)
-    low, high = _values(clause)
+    low, high = _bounds(clause)
     for bound in (low, high):
         legality.with_value(path, bound, (*clause_path, kind))
     return Numeric(kind, low, high, clause.get("step", 1))

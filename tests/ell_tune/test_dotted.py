@@ -230,6 +230,10 @@ def test_the_beginning_of_a_field_beside_it_is_meant_before_the_same_name_elsewh
     assert nearest("start", choices) == "Did you mean pooling.start?"
 
 
+def test_capitals_make_no_difference() -> None:
+    assert nearest("optimizer.LR", ["optimizer.lr", "seed"]) == "Did you mean optimizer.lr?"
+
+
 def test_names_the_nearest_first_and_at_most_three() -> None:
     choices = [f"{section}.num_layers" for section in ("second.backbone", "backbone", "freeze", "reinit")]
     sentence = "Did you mean freeze.num_layers or reinit.num_layers or backbone.num_layers?"

@@ -53,7 +53,7 @@ def parsed(clauses: dict[str, Any], **base: Any) -> Space:
 
 
 def choice_of(*values: Any) -> Choice:
-    return Choice(tuple(Alternative("off" if value is None else value, value) for value in values))
+    return Choice(tuple(Alternative("off" if each is None else each, each) for each in values))
 
 
 @pytest.mark.parametrize(
@@ -277,6 +277,12 @@ KINDS = (
             r"^search\.pooling\.default: pooling: .* got 'lstmm'\. The alternatives are mean, lstm\.$",
         ),
         (
+            "swa",
+            {"choice": [False, {"start_frac": 0.5}], "default": "onn"},  # `off` in YAML
+            ("swa", "default"),
+            "The alternatives are off, start_frac=0.5",
+        ),
+        (
             "pooling",
             {"choice": [{"name": "mean"}, {"name": "lstm", "size": {"int": [256, 16]}}]},
             ("pooling", "choice", 1, "size"),
@@ -330,8 +336,7 @@ KINDS = (
 def test_refuses_a_wrong_clause_and_says_where(path: str, clause: Any, clause_path: Any, message: str) -> None:
     with pytest.raises(ClauseError, match=message) as refusal:
         parsed({path: clause})
-    assert refusal.value.clause_path == clause_path
-    assert "\n" not in str(refusal.value)
+    assert (refusal.value.clause_path, "\n" in str(refusal.value)) == (clause_path, False)
 
 
 def test_a_field_of_a_component_that_is_on_in_every_config_may_be_searched() -> None:
@@ -341,5 +346,5 @@ def test_a_field_of_a_component_that_is_on_in_every_config_may_be_searched() -> 
 
 
 def test_is_under_goes_by_whole_keys() -> None:
-    cases = [("a.b", "a"), ("a", "a"), ("ab", "a"), ("a", "a.b")]
-    assert [is_under(path, ancestor) for path, ancestor in cases] == [True, True, False, False]
+    assert is_under("a.b", "a") and is_under("a", "a")
+    assert not is_under("ab", "a") and not is_under("a", "a.b")
