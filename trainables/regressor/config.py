@@ -64,10 +64,15 @@ class EncoderConfig(StrictConfig):
 
     def trains_pretrained(self, num_epochs: int) -> bool:
         """Whether any of its pretrained matrices is trained in the last of `num_epochs`, as far as can be told here."""
-        if self.freeze.epochs(0) < num_epochs:  # the embeddings
-            return True
+        return self.freeze.epochs(0) < num_epochs or self.trains_pretrained_layer(num_epochs)
+
+    def trains_pretrained_layer(self, num_epochs: int) -> bool:
+        """The same of its layers alone, without the embeddings."""
         depth = self.backbone.num_layers
-        return not self.freeze.encoder and (depth is None or self.freeze.num_layers + self.reinit.num_layers < depth)
+        if depth is None:
+            return not self.freeze.encoder or self.freeze.epochs(1) < num_epochs
+        top = depth - self.reinit.num_layers
+        return top > 0 and self.freeze.epochs(top) < num_epochs
 
 
 class Config(EncoderConfig):
@@ -130,14 +135,18 @@ class Config(EncoderConfig):
     @model_validator(mode="after")
     def _something_pretrained_is_trained(self) -> "Config":
         num_epochs, encoders = self.training.num_epochs, self.encoders.values()
-        wanted = [name for name in ("mixout", "prior_decay") if getattr(self, name) is not None]
-        if wanted and not any(encoder.trains_pretrained(num_epochs) for encoder in encoders):
-            fields = "freeze.encoder leaves" if self.freeze.encoder else "freeze and reinit.num_layers leave"
-            raise Contradiction(
-                wanted[0],
-                f"weights that are pretrained and trained on are needed, but {fields} none for all of "
-                f"training.num_epochs={num_epochs}. Freeze less, or set {' and '.join(wanted)} to off.",
-            )
+        trains = {
+            "mixout": any(encoder.trains_pretrained_layer(num_epochs) for encoder in encoders),
+            "prior_decay": any(encoder.trains_pretrained(num_epochs) for encoder in encoders),
+        }
+        for name, is_possible in trains.items():
+            if getattr(self, name) is not None and not is_possible:
+                fields = "freeze.encoder leaves" if self.freeze.encoder else "freeze and reinit.num_layers leave"
+                raise Contradiction(
+                    name,
+                    f"{'layers' if name == 'mixout' else 'weights'} that are pretrained and trained on are needed, but "
+                    f"{fields} none for all of training.num_epochs={num_epochs}. Freeze less, or set {name} to off.",
+                )
         return self
 
     @model_validator(mode="after")

@@ -27,9 +27,12 @@ LATE = {"freeze": {"encoder": True, "num_epochs": 3}, "training": {"num_epochs":
         (
             {**LATE, "mixout": {}, "prior_decay": {}},
             "mixout",
-            "num_epochs=3. Freeze less, or set mixout and prior_decay",
+            "num_epochs=3. Freeze less, or set mixout to off",
         ),
         ({**ALL_FROZEN, "prior_decay": {}}, "prior_decay", "freeze and reinit.num_layers leave none"),
+        # Embeddings alone are trained, which mixout does not mix.
+        ({**SHALLOW, "freeze": {"num_layers": 4}, "mixout": {}}, "mixout", "freeze and reinit.num_layers leave none"),
+        ({**SHALLOW, "reinit": {"num_layers": 4}, "mixout": {}}, "mixout", "layers .* are needed"),
         ({**FROZEN, "reinit": {"num_layers": 2}}, "freeze.encoder", "but reinit.num_layers is 2. Set it to 0"),
         ({**FROZEN, **FGM}, "adversarial", "by freeze.encoder. Set freeze.encoder to false, or choose awp or sift"),
         (
@@ -98,7 +101,7 @@ def written(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("base:\n  mixout: {}\n  freeze.encoder: true", r"line 3: base\.mixout: weights that are pretrained"),
+        ("base:\n  mixout: {}\n  freeze.encoder: true", r"line 3: base\.mixout: layers that are pretrained"),
         ("base:\n  adversarial.name: fgm\n  freeze.embeddings: true", r"line 3: base\.adversarial: fgm perturbs"),
         (
             "base: {training.evaluations: 4}\nsearch:\n  freeze.encoder: {choice: [false, true]}\n"
@@ -110,11 +113,30 @@ def written(folder: Path, text: str) -> Path:
             "  reinit.num_layers: {int: [0, 2]}",
             r"line 4: search\.freeze\.encoder\.choice\[1\]: .* True is not: mixout: ",
         ),
+        (  # what is off is the encoder
+            "search:\n  second.freeze.encoder: {choice: [false, true]}",
+            r"line 3: .*second is off .* has freeze\.encoder, .*`second: {choice: .* {freeze: {encoder: ",
+        ),
     ],
 )
 def test_a_space_that_holds_one_is_refused_with_the_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_search_spec(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # `base` by itself trains nothing, but every trial thaws.
+        "base: {mixout: {}, freeze.encoder: true}\nsearch:\n  freeze.num_epochs: {int: [1, 3], default: 2}",
+        # mixout needs the second encoder as its nested choice has it otherwise.
+        "base: {freeze.encoder: true}\nsearch:\n  mixout: {choice: [off, {p: 0.1}]}\n"
+        "  second: {choice: [off, {freeze: {encoder: {choice: [true, false], default: true}}}]}",
+    ],
+)
+def test_a_space_whose_configs_are_legal_is_read(tmp_path: Path, text: str) -> None:
+    spec = load_search_spec(written(tmp_path, text))
+    assert spec.enqueue == (spec.space.base,)
 
 
 def test_a_choice_of_which_only_some_combinations_are_impossible_is_searched(tmp_path: Path) -> None:
