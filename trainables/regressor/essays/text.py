@@ -19,8 +19,8 @@ from trainables.regressor.essays.segments import PARAGRAPH_END, boundary_pattern
 from trainables.regressor.essays.truncation import HeadTruncation, Truncation, kept_tokens
 
 _LINE_BREAKS = re.compile(r"\s*[\r\n]\s*")
-# What essays are made of. Line breaks are not: a token stands in their place.
-_ORDINARY = re.compile(r"""[^\W_]|[^\S\r\n]|[.,;:!?'"()/&%$…‘’“”–—-]""")
+# What essays are made of, `Generic_Name` too. Line breaks are not: a token stands in their place.
+_ORDINARY = re.compile(r"""\w|[^\S\r\n]|[.,;:!?'"`()/&%$#@*+=~…‘’“”–—-]""")
 _BLANK_AT_AN_END = re.compile(r"^[^\S\r\n]|[^\S\r\n]$")
 
 
@@ -57,7 +57,7 @@ class TextConfig(StrictConfig):
         if not _ORDINARY.sub("", token):
             raise ValueError(
                 f"a token that essays do not contain is needed, but {token!r} is plain words, punctuation or blanks, "
-                f"and would be read wherever it stands in one; take one such as [PARAGRAPH], | or <p>"
+                f"and would be read wherever it stands in one; take one such as [PARAGRAPH] or <p>"
             )
         if _BLANK_AT_AN_END.search(token):
             raise ValueError(

@@ -87,7 +87,7 @@ def test_a_backslash_in_the_token_is_no_escape() -> None:
 
 
 @pytest.mark.parametrize("field", ["paragraph_token", "paragraph_end_token"])
-@pytest.mark.parametrize("token", [" ", "the", "The end.", "--", ".", "\u00a0", "1", "é"])
+@pytest.mark.parametrize("token", [" ", "the", "The end.", "--", ".", "\u00a0", "1", "é", "_", "#"])
 def test_a_token_that_essays_contain_is_refused(field: str, token: str) -> None:
     with pytest.raises(InvalidConfig, match=rf"^text\.{field}: a token that essays do not contain is needed, but '"):
         validate(regressor.Config, {"text": {field: token}})
