@@ -6,6 +6,7 @@ trains). Of a backbone only its config.json is read, no weights.
 
 import math
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def _cells(row: ParameterRow) -> tuple[str, ...]:
         row.part,
         f"{row.lr:.3g}",
         f"{row.prior_decay:.3g} to prior" if row.prior_decay else f"{row.weight_decay:.3g}",
-        {0.0: "no", math.inf: "yes"}.get(row.frozen_epochs, f"{row.frozen_epochs:.0f} epochs"),
+        {0.0: "no", 1.0: "1 epoch", math.inf: "yes"}.get(row.frozen_epochs, f"{row.frozen_epochs:.0f} epochs"),
         f"{sum(parameter.numel() for parameter in row.parameters.values()):,}",
         f"{first} and {len(others)} more" if others else first,
     )
@@ -103,4 +104,5 @@ def _read(path: Path) -> tuple[Config, tuple[str, ...]]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it
     sys.exit(main(sys.argv[1:]))

@@ -118,7 +118,9 @@ def test_the_command_prints_the_table_of_a_spaces_first_trial(
     assert [line.split()[:3] for line in lines if line.startswith("layer 2")] == [["layer", "2", "0.0003"]] * 2
 
 
-@pytest.mark.parametrize("content", [None, "{", '{"model_type": "no such"}'])
+@pytest.mark.parametrize(
+    "content", [None, "{", '{"model_type": "no such"}', '{"model_type": "bert", "hidden_size": 7}']
+)
 def test_a_backbone_whose_architecture_cannot_be_read(
     tmp_path: Path, tiny_deberta: Path, capsys: pytest.CaptureFixture[str], content: str | None
 ) -> None:

@@ -106,7 +106,8 @@ def empty_backbone(config: BackboneConfig, folder: Path) -> PreTrainedModel:
     """
     architecture = _read_architecture(config, folder)
     _drop_top_layers(architecture, config)
-    backbone = _model_class(architecture)(architecture, **_without_pooler(architecture))
+    with _read_from(config.name, "config.json"):
+        backbone = _model_class(architecture)(architecture, **_without_pooler(architecture))
     assert isinstance(backbone, PreTrainedModel)
     if config.fast_attention:
         accelerate_attention(backbone)
@@ -151,6 +152,11 @@ def _read_architecture(config: BackboneConfig, folder: Path) -> PreTrainedConfig
             f"{architecture.model_type}. Choose one of those."
         )
     assert isinstance(architecture, PreTrainedConfig)
+    if architecture.num_hidden_layers < 1:
+        raise BadConfig(
+            f"backbone.name: an encoder of at least one layer is needed, but the config.json of {config.name!r} has "
+            f"num_hidden_layers {architecture.num_hidden_layers}. Copy the folder again, or choose another backbone."
+        )
     return architecture
 
 
@@ -211,13 +217,13 @@ def _model_class(architecture: PreTrainedConfig) -> Any:
 
 
 def _check_vocabulary(backbone: PreTrainedModel, name: str, vocab_size: int) -> None:
-    """Refuses a tokenizer of special tokens alone: transformers makes one where the files of its words are missing."""
+    """Refuses a tokenizer that lacks most words: transformers makes one of specials alone without their file."""
     num_embeddings = len(_embedding_weight(backbone))
-    if 0 < vocab_size < num_embeddings / 10:
+    if 0 < vocab_size < num_embeddings / 4:
         raise BadConfig(
             f"backbone.name: a tokenizer of the model's whole vocabulary is needed, but that of {name!r} has "
-            f"{vocab_size} tokens, and the model {num_embeddings}: a file of it is missing, such as spm.model, "
-            f"tokenizer.json or vocab.txt. Copy the folder again, or choose another backbone."
+            f"{vocab_size} tokens, and the model {num_embeddings}: a file of it is missing or was cut off, such as "
+            f"spm.model, tokenizer.json or vocab.txt. Copy the folder again, or choose another backbone."
         )
 
 

@@ -140,12 +140,14 @@ class FastDisentangledSelfAttention(DisentangledSelfAttention):
 def _windows(relative_pos: Tensor, span: int) -> tuple[RelativeWindows, Tensor, Tensor]:
     """The windows of (bucketed) distances [1, T, T], and the rows [M, W] of the table that keys and queries look up.
 
-    All layers of a forward pass are given the same distances, so the first one's rows serve all.
+    All layers of a forward pass are given the same distances, so the first one's rows serve all. A distance must depend
+    on i − j alone.
     """
     windows = RelativeWindows(relative_pos.shape[-1], relative_pos.device)
-    distance_MW = windows.distances()
-    # A row of p2c is a key and a column a query: the distances run the other way.
-    return windows, _table_index(relative_pos, distance_MW, span), _table_index(relative_pos, -distance_MW, span)
+    with torch.inference_mode(False):  # made in an evaluation, they serve the training too
+        distance_MW = windows.distances()
+        # A row of p2c is a key and a column a query: the distances run the other way.
+        return windows, _table_index(relative_pos, distance_MW, span), _table_index(relative_pos, -distance_MW, span)
 
 
 def _table_index(relative_pos: Tensor, distance_MW: Tensor, span: int) -> Tensor:

@@ -234,6 +234,7 @@ def with_file(name: str, content: bytes) -> Callable[[Path], None]:
         (with_file("config.json", b"{"), "config.json .*cannot be read"),
         (with_config(hidden_size="wide"), "config.json .*cannot be read .*hidden_size"),
         (with_config(num_attention_heads=5), "weights .*cannot be read .*multiple"),
+        (with_config(num_hidden_layers=0), "at least one layer .* has num_hidden_layers 0"),
         (with_config(vocab_size=50), "in their sizes, but .* lacks 1 .*word_embeddings"),
         (with_config(intermediate_size=65), "in their sizes, but .* lacks 6 .*encoder.layer.0.intermediate"),
     ],
@@ -269,12 +270,17 @@ def test_a_damaged_tokenizer_is_its_configs_fault(
 
 def test_a_tokenizer_without_its_vocabulary_is_refused(tmp_path: Path, tiny_deberta: Path) -> None:
     shutil.copytree(tiny_deberta, tmp_path, dirs_exist_ok=True)
-    (
-        tmp_path / "spm.model"
-    ).unlink()  # transformers makes a tokenizer of special tokens, to which every word is unknown
+    # transformers makes a tokenizer of special tokens, to which every word is unknown.
+    (tmp_path / "spm.model").unlink()
     vocab_size = len(load_tokenizer(str(tmp_path)))
     with pytest.raises(BadConfig, match=rf"^backbone.name: .* has {vocab_size} tokens, and the model 121: a file of"):
         load_backbone(BackboneConfig(name=str(tmp_path)), vocab_size, (), 64)
+
+
+def test_a_vocabulary_that_was_cut_off_is_refused(tiny_deberta: Path) -> None:
+    with pytest.raises(BadConfig, match=r"^backbone.name: .* has 30 tokens, and the model 121: .* was cut off"):
+        load_backbone(BackboneConfig(name=str(tiny_deberta)), 30, (), 64)
+    load_backbone(BackboneConfig(name=str(tiny_deberta)), 31, (), 64)
 
 
 def test_memory_that_runs_out_is_no_folders_fault(monkeypatch: pytest.MonkeyPatch, tiny_deberta: Path) -> None:

@@ -226,3 +226,13 @@ def test_distances_made_in_an_evaluation_serve_the_training() -> None:
         fast(tokens_BT, attention_mask=mask_BT)
     fast(tokens_BT, attention_mask=mask_BT).last_hidden_state.sum().backward()
     assert fast.encoder.rel_embeddings.weight.grad is not None
+
+
+def test_given_distances_that_an_evaluation_saw_serve_the_training() -> None:
+    _, fast = make_pair(**ARCHITECTURES["v3"])
+    distances_1TT = fast.encoder.get_rel_pos(torch.zeros(1, 12, 24))
+    states_BTE, mask_BT = torch.randn(2, 12, 24, dtype=torch.float64), torch.ones(2, 12)
+    with torch.inference_mode():
+        fast.encoder(states_BTE, mask_BT, relative_pos=distances_1TT)
+    fast.encoder(states_BTE, mask_BT, relative_pos=distances_1TT).last_hidden_state.sum().backward()
+    assert fast.encoder.rel_embeddings.weight.grad is not None
