@@ -151,18 +151,20 @@ class Config(EncoderConfig):
 
     @model_validator(mode="after")
     def _perturbed_embeddings_are_trained(self) -> "Config":
-        num_epochs, freezes = self.training.num_epochs, [encoder.freeze for encoder in self.encoders.values()]
-        if isinstance(self.adversarial, FgmConfig) and all(freeze.epochs(0) >= num_epochs for freeze in freezes):
+        num_epochs, freezes = self.training.num_epochs, {name: each.freeze for name, each in self.encoders.items()}
+        if isinstance(self.adversarial, FgmConfig) and all(each.epochs(0) >= num_epochs for each in freezes.values()):
             fields = [
-                f"freeze.{name}"
+                f"{path_of(encoder)}freeze.{name}"
+                for encoder, freeze in freezes.items()
                 for name in ("encoder", "embeddings")
-                if any(getattr(freeze, name) for freeze in freezes)
+                if getattr(freeze, name)
             ]
+            wrong = " and ".join(fields) if len(freezes) == 1 else "those of one encoder"
             raise Contradiction(
                 "adversarial",
                 f"fgm perturbs the word embeddings along their gradient, so they must be trained, but they are frozen "
-                f"for all of training.num_epochs={num_epochs} by {' and '.join(fields)}. Set "
-                f"{' and '.join(fields)} to false, or choose awp or sift.",
+                f"for all of training.num_epochs={num_epochs} by {' and '.join(fields)}. Set {wrong} to false, or "
+                f"choose awp or sift.",
             )
         return self
 

@@ -45,6 +45,11 @@ LATE = {"freeze": {"encoder": True, "num_epochs": 3}, "training": {"num_epochs":
             "adversarial",
             "by freeze.encoder and freeze.embeddings. Set freeze.encoder and freeze.embeddings to false",
         ),
+        (
+            {**FROZEN, **FGM, "second": {"freeze": {"embeddings": True}}},
+            "adversarial",
+            "by freeze.encoder and second.freeze.embeddings. Set those of one encoder to false",
+        ),
         ({**LATE, **FGM}, "adversarial", "frozen for all of training.num_epochs=3 by freeze.encoder"),
         (
             {"loss": {"agreement": {"name": "ranking"}}, "training": {"batch_size": 1}},
