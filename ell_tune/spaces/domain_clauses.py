@@ -14,6 +14,7 @@ from ell_tune.spaces.space import Alternative, Choice, Domain, Label, Numeric, O
 
 _KINDS = ("choice", "int", "float", "log")
 _NUM_DRAWS = 1000  # of the other fields, before a value counts as never legal; about .2 ms each
+_DRAWN_FRAC = 0.7  # of the other fields: those that are left have their first value, which often is what a value needs
 
 ClausePath = tuple[str | int, ...]
 
@@ -186,8 +187,9 @@ def _first_config(config: type[StrictConfig], base: Mapping[str, Any], clauses: 
         if wrong is None:
             raise ClauseError((), f"base and every `default:` must be a legal config together, but {error}") from None
         alternatives = clauses[wrong].get("choice", [])
-        # YAML reads `off` as false; beside `true` it is meant so.
-        labels = ["off" if each is False and True not in alternatives else str(_label(each)) for each in alternatives]
+        # YAML reads `off` as false, and false is meant only beside true (to which 1 is equal).
+        is_flag = any(each is True for each in alternatives)
+        labels = ["off" if each is False and not is_flag else str(_label(each)) for each in alternatives]
         choices = f" The alternatives are {', '.join(labels)}." if labels else ""
         raise ClauseError((wrong, "default"), f"{error}{choices}") from None
 
@@ -213,7 +215,9 @@ class _Legality:
         }
         generator = Random(0)  # the same space is legal or not, each time that it is read
         for _ in range(_NUM_DRAWS if others else 0):
-            changed = {other: _drawn(clause, generator) for other, clause in others.items() if generator.random() < 0.7}
+            changed = {
+                other: _drawn(clause, generator) for other, clause in others.items() if generator.random() < _DRAWN_FRAC
+            }
             with suppress(InvalidConfig):
                 return self._config({**changed, path: value})
         raise ClauseError(clause_path, f"every searched value must be legal, but {value!r} is not: {problem}")
@@ -243,7 +247,7 @@ def _drawn(clause: Mapping[str, Any], generator: Random) -> Any:
         return alternative
     plain = _without_clauses(alternative)
     for keys, inner in _parts(alternative):
-        if _is_clause(inner) and generator.random() < 0.7:
+        if _is_clause(inner) and generator.random() < _DRAWN_FRAC:
             set_at(plain, ".".join(keys), _drawn(inner, generator))
     return plain
 
